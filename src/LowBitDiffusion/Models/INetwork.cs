@@ -1,0 +1,20 @@
+using LowBitDiffusion.Graphs;
+
+namespace LowBitDiffusion.Models;
+
+/// <summary>A network's architecture, read from its configuration and written once: every executor runs the graph it builds.</summary>
+public interface INetwork
+{
+    /// <summary>diffusers' class name, e.g. <c>UNet2DModel</c>.</summary>
+    string ClassName { get; }
+
+    /// <summary>Names of inputs that must be given to <see cref="Build"/>, e.g. <c>sample</c>, <c>timestep</c>, <c>class_labels</c>.</summary>
+    IReadOnlyList<string> InputNames { get; }
+
+    /// <summary>Writes the network down for the given input shapes (without spaces for what is optional).</summary>
+    /// <exception cref="GraphException">The shapes do not fit the network.</exception>
+    Graph Build(IReadOnlyDictionary<string, TensorShape> inputs);
+
+    /// <summary>Old names of a parameter that files may use instead of <paramref name="name"/>, most likely first.</summary>
+    IEnumerable<string> LegacyNames(string name) => [];
+}
