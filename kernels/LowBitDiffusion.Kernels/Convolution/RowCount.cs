@@ -36,3 +36,13 @@ internal readonly struct Rows6 : IRowCount
 {
     public static int Count => 6;
 }
+
+internal readonly struct Rows7 : IRowCount
+{
+    public static int Count => 7;
+}
+
+internal readonly struct Rows8 : IRowCount
+{
+    public static int Count => 8;
+}

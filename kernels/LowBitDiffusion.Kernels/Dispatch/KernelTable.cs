@@ -73,6 +73,9 @@ public sealed class KernelTable
     private static KernelTable? Create(InstructionSet set) => set switch
     {
         InstructionSet.Scalar => new KernelTable(set, new ScalarQuantizedConv()),
+        InstructionSet.Vector128 => new KernelTable(set, new Vector128QuantizedConv()),
+        InstructionSet.Avx2 => new KernelTable(set, new Avx2QuantizedConv()),
+        InstructionSet.Avx512BW => new KernelTable(set, new Avx512BWQuantizedConv()),
         InstructionSet.AvxVnni => new KernelTable(set, new AvxVnniQuantizedConv()),
         _ => null,
     };

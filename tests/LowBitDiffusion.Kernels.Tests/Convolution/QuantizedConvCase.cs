@@ -127,10 +127,7 @@ public sealed record QuantizedConvCase(string Name, int Channels, int OutChannel
             yield return Linear(7, 1027, 35) with { Name = $"linear, {range}", Codes = range };
             foreach (byte zeroPoint in (byte[])[0, 255])
             {
-                yield return new($"3×3, {range}, zero point {zeroPoint}", 70, 35)
-                {
-                    Kernel = (3, 3), Padding = same, Codes = range, ZeroPoints = [zeroPoint],
-                };
+                yield return new($"3×3, {range}, zero point {zeroPoint}", 70, 35) { Kernel = (3, 3), Padding = same, Codes = range, ZeroPoints = [zeroPoint] };
             }
         }
 
