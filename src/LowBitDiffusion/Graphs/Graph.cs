@@ -56,6 +56,24 @@ public sealed class Graph
         Taps = taps;
     }
 
+    /// <summary>The part of the graph that some outputs need: of a decoder without its encoder, of a text encoder without its last layer.</summary>
+    /// <exception cref="GraphException">There is no such output.</exception>
+    public Graph Select(params IReadOnlyList<string> outputs)
+    {
+        HashSet<Node> needed = [];
+        Stack<Node> open = [];
+        foreach (string output in outputs)
+            open.Push(Outputs.TryGetValue(output, out Node? node) ? node : throw new GraphException(output, $"no such output; there are {string.Join(", ", Outputs.Keys)}"));
+        while (open.TryPop(out Node? node))
+        {
+            if (!needed.Add(node)) continue;
+            foreach (Node input in node.Inputs) open.Push(input);
+        }
+
+        Dictionary<string, Node> Kept(IReadOnlyDictionary<string, Node> named) => named.Where(pair => needed.Contains(pair.Value)).ToDictionary();
+        return new Graph([.. Nodes.Where(needed.Contains)], Kept(Inputs), outputs.ToDictionary(output => output, output => Outputs[output]), Kept(Taps));
+    }
+
     /// <summary>All nodes, operands first.</summary>
     public IReadOnlyList<Node> Nodes { get; }
 

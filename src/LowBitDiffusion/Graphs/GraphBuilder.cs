@@ -189,6 +189,37 @@ public sealed class GraphBuilder
         return Add(new ToImageOp(height, width), new(x.Shape[0], x.Shape[2], height, width), x);
     }
 
+    /// <summary><see cref="ReshapeOp"/>; returns <paramref name="x"/> itself where nothing changes.</summary>
+    public Node Reshape(Node x, TensorShape shape)
+    {
+        Require(x.Shape.Rank < 4 && shape.Rank < 4 && x.Shape.Elements == shape.Elements, "reshape", $"{x.Shape} cannot be read as {shape}");
+        return x.Shape.Equals(shape) ? x : Add(new ReshapeOp(), shape, x);
+    }
+
+    /// <summary><see cref="UnpatchifyOp"/> of <paramref name="height"/> × <paramref name="width"/> squares.</summary>
+    public Node Unpatchify(Node x, int height, int width, int patch)
+    {
+        Require(x.Shape.Rank == 3 && x.Shape[1] == height * width && x.Shape[2] % (patch * patch) == 0, "unpatchify", $"{x.Shape} is not {height}x{width} squares of {patch}x{patch} pixels");
+        return Add(new UnpatchifyOp(patch), new(x.Shape[0], x.Shape[2] / (patch * patch), height * patch, width * patch), x);
+    }
+
+    /// <summary><see cref="SelectTokenOp"/>.</summary>
+    public Node SelectToken(Node x, Node ids, int? endToken)
+    {
+        Require(x.Shape.Rank == 3 && ids.Shape.Equals(new TensorShape(x.Shape[0], x.Shape[1])), "select token", $"ids {ids.Shape} do not belong to tokens {x.Shape}");
+        return Add(new SelectTokenOp(endToken), new(x.Shape[0], x.Shape[2]), x, ids);
+    }
+
+    /// <summary><see cref="NearestCodeOp"/> of a table of <paramref name="rows"/>.</summary>
+    public Node NearestCode(string module, Node x, int rows)
+    {
+        Require(x.Shape.Rank == 3, module, $"a code book reads [N, L, C], not {x.Shape}");
+        return Add(new NearestCodeOp(module, rows, x.Shape[2]), new(x.Shape[0], x.Shape[1]), x);
+    }
+
+    /// <summary><see cref="ClampOp"/>.</summary>
+    public Node Clamp(Node x, float minimum, float maximum) => Add(new ClampOp(minimum, maximum), x.Shape, x);
+
     /// <summary>Appends a node of any kind: the place for ops that one network alone needs.</summary>
     public Node Add(Op op, TensorShape shape, params Node[] inputs)
     {

@@ -152,6 +152,8 @@ public enum ActivationKind
     GeluTanh,
     /// <summary><c>x·sigmoid(1.702x)</c>.</summary>
     QuickGelu,
+    /// <summary><c>eˣ</c>.</summary>
+    Exp,
 }
 
 /// <summary>An activation function on every element.</summary>
@@ -206,3 +208,29 @@ public sealed record ToTokensOp : Op;
 /// <param name="Height">Rows.</param>
 /// <param name="Width">Columns.</param>
 public sealed record ToImageOp(int Height, int Width) : Op;
+
+/// <summary>The same elements in the same order under another shape; tokens, vectors and scalars only, not images.</summary>
+public sealed record ReshapeOp : Op;
+
+/// <summary>Squares of pixels to an image: <c>[N, h·w, p·p·C] → [N, C, h·p, w·p]</c>; a token holds its square row by row, the channels of a pixel side by side.</summary>
+/// <param name="Patch">Rows and columns of a square, p.</param>
+public sealed record UnpatchifyOp(int Patch) : Op;
+
+/// <summary>One token of each sequence; inputs tokens <c>[N, L, C]</c> and their ids <c>[N, L]</c>, result <c>[N, C]</c>.</summary>
+/// <param name="EndToken">The first token with this id, or the first of all where none has it; null for the first with the largest id.</param>
+public sealed record SelectTokenOp(int? EndToken) : Op;
+
+/// <summary>Index of the stored row nearest to each token by Euclidean distance, the first of equals: <c>[N, L, C] → [N, L]</c>.</summary>
+/// <param name="Module">The module's name.</param>
+/// <param name="Rows">Rows of the table.</param>
+/// <param name="Features">Columns of the table, C.</param>
+public sealed record NearestCodeOp(string Module, int Rows, int Features) : ModuleOp(Module)
+{
+    /// <inheritdoc/>
+    public override IEnumerable<Parameter> Parameters => [new($"{Module}.weight", new(Rows, Features))];
+}
+
+/// <summary>Every element limited to a range.</summary>
+/// <param name="Minimum">Least.</param>
+/// <param name="Maximum">Greatest.</param>
+public sealed record ClampOp(float Minimum, float Maximum) : Op;

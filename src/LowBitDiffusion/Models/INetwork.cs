@@ -18,6 +18,9 @@ public interface INetwork
     /// <param name="batch">Images.</param>
     IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch);
 
+    /// <summary>Names of inputs that may be left out. Of a network in two parts (an autoencoder's <c>image</c> and <c>latent</c>) each is needed for its part.</summary>
+    IReadOnlyList<string> OptionalInputNames => [];
+
     /// <summary>Writes the network down for the given input shapes (without spaces for what is optional).</summary>
     /// <exception cref="GraphException">The shapes do not fit the network.</exception>
     Graph Build(IReadOnlyDictionary<string, TensorShape> inputs);

@@ -15,6 +15,7 @@ internal static class ElementArithmetic
         ActivationKind.Gelu => 0.5 * x * ErrorFunction.Complement(-x / Math.Sqrt(2)),
         ActivationKind.GeluTanh => 0.5 * x * (1 + Math.Tanh(Math.Sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x))),
         ActivationKind.QuickGelu => x / (1 + Math.Exp(-1.702 * x)),
+        ActivationKind.Exp => Math.Exp(x),
         _ => throw new NotSupportedException($"activation {kind}"),
     };
 

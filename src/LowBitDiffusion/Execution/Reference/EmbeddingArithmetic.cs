@@ -50,4 +50,41 @@ internal static class EmbeddingArithmetic
 
         return y;
     }
+
+    public static float[] SelectToken(SelectTokenOp op, float[] x, float[] ids, TensorShape shape)
+    {
+        int length = shape[1], channels = shape[2];
+        float[] y = new float[shape[0] * channels];
+        for (int n = 0; n < shape[0]; n++)
+        {
+            ReadOnlySpan<float> sequence = ids.AsSpan(n * length, length);
+            int position = Math.Max(0, sequence.IndexOf(op.EndToken ?? sequence.ToArray().Max()));
+            x.AsSpan((n * length + position) * channels, channels).CopyTo(y.AsSpan(n * channels));
+        }
+
+        return y;
+    }
+
+    public static float[] NearestCode(NearestCodeOp op, float[] x, float[] table)
+    {
+        float[] codes = new float[x.Length / op.Features];
+        for (int i = 0; i < codes.Length; i++)
+        {
+            double nearest = double.PositiveInfinity;
+            for (int row = 0; row < op.Rows; row++)
+            {
+                double distance = 0;
+                for (int c = 0; c < op.Features; c++)
+                {
+                    double difference = (double)x[i * op.Features + c] - table[row * op.Features + c];
+                    distance += difference * difference;
+                }
+
+                if (distance >= nearest) continue;
+                (nearest, codes[i]) = (distance, row);
+            }
+        }
+
+        return codes;
+    }
 }

@@ -66,5 +66,19 @@ internal static class LayoutArithmetic
         return y;
     }
 
+    public static float[] Unpatchify(float[] x, TensorShape to, int patch)
+    {
+        int channels = to[1], height = to[2], width = to[3];
+        float[] y = new float[x.Length];
+        for (int i = 0; i < y.Length; i++)
+        {
+            int column = i % width, row = i / width % height, c = i / width / height % channels, n = i / width / height / channels;
+            int token = (n * (height / patch) + row / patch) * (width / patch) + column / patch;
+            y[i] = x[((token * patch + row % patch) * patch + column % patch) * channels + c];
+        }
+
+        return y;
+    }
+
     private static int RowLength(TensorShape shape) => shape.Rank == 4 ? shape.Channels * shape.Positions : shape.Channels;
 }
