@@ -160,7 +160,7 @@ public static class PngReader
 
             if (zlib.ReadByte() >= 0) throw Bad(file, "IDAT", $"has more data than {image.Height} rows of {stride} bytes");
         }
-        catch (Exception error) when (error is InvalidDataException or ZLibException)
+        catch (Exception error) when (error is InvalidDataException or IOException)
         {
             throw new ModelFormatException(file, "IDAT", $"is not a zlib stream: {error.Message}", error);
         }
