@@ -12,7 +12,7 @@ namespace LowBitDiffusion.Kernels.FloatConvolution;
 public static unsafe class FloatConvKernel
 {
     /// <summary>Bytes that <see cref="Pack"/> takes.</summary>
-    public static long PackedBytes(int outChannels, int inChannels, int kernelHeight, int kernelWidth, SimdLevel level = SimdLevel.Auto) =>
+    public static long PackedBytes(int outChannels, int inChannels, int kernelHeight = 1, int kernelWidth = 1, SimdLevel level = SimdLevel.Auto) =>
         PackedFloatWeights.ByteLength(outChannels, (long)inChannels * kernelHeight * kernelWidth, level.Resolve());
 
     /// <summary>Packs weights.</summary>
@@ -25,8 +25,37 @@ public static unsafe class FloatConvKernel
     /// <exception cref="ArgumentException">The weights do not have that many elements.</exception>
     /// <exception cref="OutOfMemoryException">The system refuses.</exception>
     public static PackedFloatWeights Pack(
-        ReadOnlySpan<float> weights, int outChannels, int inChannels, int kernelHeight = 1, int kernelWidth = 1, SimdLevel level = SimdLevel.Auto) =>
-        throw new NotImplementedException();
+        ReadOnlySpan<float> weights, int outChannels, int inChannels, int kernelHeight = 1, int kernelWidth = 1, SimdLevel level = SimdLevel.Auto)
+    {
+        int taps = kernelHeight * kernelWidth, depth = inChannels * taps;
+        if (weights.Length != (long)outChannels * depth)
+        {
+            throw new ArgumentException($"{weights.Length} weights are not {outChannels}x{inChannels}x{kernelHeight}x{kernelWidth}", nameof(weights));
+        }
+
+        PackedFloatWeights packed = new(outChannels, inChannels, kernelHeight, kernelWidth, level.Resolve());
+        int lanes = packed.VectorWidth;
+        float* target = packed.Data;
+        for (int panel = 0; panel < Panels.Count(outChannels, lanes); panel++)
+        {
+            int first = panel * 2 * lanes, width = Panels.Vectors(panel, outChannels, lanes) * lanes, columns = Math.Min(width, outChannels - first);
+            for (int column = 0; column < columns; column++)
+            {
+                ReadOnlySpan<float> kernel = weights.Slice((first + column) * depth, depth);
+                for (int tap = 0; tap < taps; tap++)
+                {
+                    for (int channel = 0; channel < inChannels; channel++)
+                    {
+                        target[((nint)tap * inChannels + channel) * width + column] = kernel[channel * taps + tap];
+                    }
+                }
+            }
+
+            target += (nint)depth * width;
+        }
+
+        return packed;
+    }
 
     /// <summary>Runs the convolution.</summary>
     /// <param name="pool">Threads.</param>
@@ -35,6 +64,33 @@ public static unsafe class FloatConvKernel
     /// <param name="weights">Packed weights.</param>
     /// <param name="epilogue">What happens to the sums, and where they go.</param>
     /// <exception cref="ArgumentException">Weights and geometry disagree.</exception>
-    public static void Run(WorkerPool pool, in ConvGeometry geometry, float* input, PackedFloatWeights weights, in ConvEpilogue epilogue) =>
-        throw new NotImplementedException();
+    public static void Run(WorkerPool pool, in ConvGeometry geometry, float* input, PackedFloatWeights weights, in ConvEpilogue epilogue)
+    {
+        if (geometry.OutChannels != weights.OutChannels || geometry.Channels != weights.InChannels
+            || geometry.KernelHeight != weights.KernelHeight || geometry.KernelWidth != weights.KernelWidth)
+        {
+            throw new ArgumentException(
+                $"weights of {weights.OutChannels}x{weights.InChannels}x{weights.KernelHeight}x{weights.KernelWidth} do not fit {geometry}", nameof(weights));
+        }
+
+        if (geometry.Rows <= 0) return;
+        Job job = new() { Pool = pool, Geometry = geometry, Input = input, Weights = weights.Data, Epilogue = epilogue };
+        SimdDispatch.Run(weights.Level, ref job);
+        GC.KeepAlive(weights);
+    }
+
+    private struct Job : ISimdJob
+    {
+        public WorkerPool Pool;
+        public ConvGeometry Geometry;
+        public float* Input;
+        public float* Weights;
+        public ConvEpilogue Epilogue;
+
+        public readonly void Run<TSimd, TVector>() where TSimd : struct, ISimd<TVector> where TVector : struct
+        {
+            FloatConvBody<TSimd, TVector> body = new(Geometry, Input, Weights, Epilogue, Pool.Threads);
+            Pool.For(body.Pieces, body);
+        }
+    }
 }

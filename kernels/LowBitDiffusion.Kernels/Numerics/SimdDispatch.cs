@@ -1,0 +1,19 @@
+using System.Runtime.Intrinsics;
+
+namespace LowBitDiffusion.Kernels.Numerics;
+
+/// <summary>The one place where a level becomes a type.</summary>
+internal static class SimdDispatch
+{
+    /// <summary>Runs a job at a level.</summary>
+    public static void Run<TJob>(SimdLevel level, ref TJob job) where TJob : struct, ISimdJob, allows ref struct
+    {
+        switch (level.Resolve())
+        {
+            case SimdLevel.Vector512: job.Run<Simd512, Vector512<float>>(); break;
+            case SimdLevel.Vector256: job.Run<Simd256, Vector256<float>>(); break;
+            case SimdLevel.Vector128: job.Run<Simd128, Vector128<float>>(); break;
+            default: job.Run<Simd1, float>(); break;
+        }
+    }
+}
