@@ -41,4 +41,19 @@ public enum DType
 /// <param name="Name">The tensor's name.</param>
 /// <param name="DType">Its element type.</param>
 /// <param name="Shape">Its dimensions, outermost first; empty for a scalar.</param>
-public sealed record TensorInfo(string Name, DType DType, IReadOnlyList<long> Shape);
+/// <exception cref="ArgumentOutOfRangeException">A dimension is negative.</exception>
+/// <exception cref="OverflowException">The size does not fit in 63 bits.</exception>
+public sealed record TensorInfo(string Name, DType DType, IReadOnlyList<long> Shape)
+{
+    /// <summary>The type's name as the file gives it; the only thing known of a type that is <see cref="DType.Unknown"/>.</summary>
+    public string TypeName { get; init; } = DTypes.Name(DType);
+
+    /// <summary>Stored bytes. Follows from type and shape, except for <see cref="DType.Unknown"/>, where the file says it.</summary>
+    public long ByteLength { get; init; } = DTypes.ByteLength(DType, Shape);
+
+    /// <summary>Product of the dimensions; 1 for a scalar.</summary>
+    public long Elements => DTypes.Elements(Shape);
+
+    /// <summary>The shape in brackets, for messages.</summary>
+    public string ShapeText => $"[{string.Join(", ", Shape)}]";
+}
