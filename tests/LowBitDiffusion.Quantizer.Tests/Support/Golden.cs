@@ -1,4 +1,5 @@
 using System.Text.Json;
+using LowBitDiffusion.Formats;
 
 namespace LowBitDiffusion.Quantizer.Tests.Support;
 
@@ -40,7 +41,7 @@ internal sealed class GoldenCase
     {
         Name = name;
         Json = JsonDocument.Parse(File.ReadAllText(Path.Combine(Golden.Folder, $"{name}.json"))).RootElement;
-        _tensors = new SafeTensorsFile(Path.Combine(Golden.Folder, $"{name}.safetensors"));
+        _tensors = SafeTensorsFile.Open(Path.Combine(Golden.Folder, $"{name}.safetensors"));
     }
 
     public string Name { get; }
