@@ -1,0 +1,4 @@
+namespace LowBitDiffusion.Kernels.Numerics;
+
+/// <summary>exp, erf, tanh, sigmoid.</summary>
+internal static class Functions;

@@ -1,0 +1,53 @@
+using System.Text.Json;
+using LowBitDiffusion.Execution.Reference;
+using LowBitDiffusion.Formats;
+using LowBitDiffusion.Models;
+using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Verification;
+
+namespace LowBitDiffusion.Tests.Models;
+
+/// <summary>Every network gives what diffusers gives, from end to end and module by module, on every executor.</summary>
+public sealed class GoldenModelTests
+{
+    private static readonly Dictionary<string, GoldenExecutor> Executors = new()
+    {
+        ["reference"] = (graph, weights, inputs, onTap, cancellation) =>
+            ReferenceExecutor.Run(graph, weights, inputs, onTap: (tap, _, value) => onTap(tap, value), cancellationToken: cancellation),
+    };
+
+    public static IEnumerable<TestCaseData> Runs()
+    {
+        using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(GoldenFolder.Path, "index.json")));
+        foreach (JsonElement entry in index.RootElement.GetProperty("cases").EnumerateArray())
+        {
+            if (entry.GetProperty("kind").GetString() != "model" || !NetworkRegistry.ClassNames.Contains(entry.GetProperty("class").GetString())) continue;
+            string name = entry.GetProperty("name").GetString()!;
+            foreach (JsonElement run in entry.GetProperty("runs").EnumerateArray())
+            foreach (string executor in Executors.Keys)
+                yield return new TestCaseData(name, run.GetProperty("file").GetString(), executor).SetArgDisplayNames(name, run.GetProperty("label").GetString()!, executor);
+        }
+    }
+
+    [TestCaseSource(nameof(Runs))]
+    public void Outputs_and_activations_are_within_tolerance(string name, string run, string executor)
+    {
+        using GoldenCase golden = GoldenCase.Open(Path.Combine(GoldenFolder.Path, name));
+
+        IReadOnlyList<GoldenComparison> comparisons = golden.Run(run, Executors[executor]);
+
+        Assert.That(comparisons.Select(comparison => comparison.Name), Has.Some.StartsWith("out."), "nothing was compared");
+        Assert.That(comparisons.Where(comparison => !comparison.Passed), Is.Empty, "tensors out of tolerance");
+    }
+
+    [Test]
+    public void The_reference_executor_reports_every_captured_module([Values("unet2d_class", "unet2d_scale_shift")] string name)
+    {
+        using GoldenCase golden = GoldenCase.Open(Path.Combine(GoldenFolder.Path, name));
+        using SafeTensorsFile io = SafeTensorsFile.Open(Path.Combine(GoldenFolder.Path, name, "io.safetensors"));
+
+        IReadOnlyList<GoldenComparison> comparisons = golden.Run("io.safetensors", Executors["reference"]);
+
+        Assert.That(comparisons.Select(comparison => comparison.Name), Is.EquivalentTo(io.Tensors.Keys.Where(key => !key.StartsWith("in."))));
+    }
+}
