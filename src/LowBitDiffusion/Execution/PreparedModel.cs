@@ -17,10 +17,14 @@ public sealed class PreparedModel : IDisposable
     /// <param name="network">The architecture.</param>
     /// <param name="weights">Its parameters; must stay usable until the first plan of each part is compiled.</param>
     /// <param name="kernels">Kernels to use; null for the fastest that this machine has.</param>
-    public PreparedModel(INetwork network, ModelWeights weights, KernelTable? kernels = null) => _packed = new PackedModel(network, weights, kernels ?? KernelTable.Best);
+    public PreparedModel(INetwork network, ModelWeights weights, KernelTable? kernels = null)
+    {
+        Network = network;
+        _packed = new PackedModel(weights, kernels ?? KernelTable.Best);
+    }
 
     /// <summary>The architecture.</summary>
-    public INetwork Network => _packed.Network;
+    public INetwork Network { get; }
 
     /// <summary>Bytes of packed weights.</summary>
     public long WeightBytes => _packed.Bytes;
@@ -37,7 +41,7 @@ public sealed class PreparedModel : IDisposable
         IReadOnlyDictionary<string, TensorShape> inputs, WorkerPool pool, Func<Graph, IEnumerable<Node>>? observe = null, IProgress<double>? progress = null,
         CancellationToken cancellationToken = default)
     {
-        Graph graph = _packed.Network.Build(inputs);
+        Graph graph = Network.Build(inputs);
         return new PlannedNetwork(PlanCompiler.Compile(_packed, graph, observe?.Invoke(graph) ?? [], pool.Threads), _packed, pool, progress, cancellationToken);
     }
 
@@ -48,7 +52,7 @@ public sealed class PreparedModel : IDisposable
     /// <exception cref="GraphException">The shapes do not fit the network.</exception>
     public (long Weights, long Activations) Estimate(IReadOnlyDictionary<string, TensorShape> inputs, int steps, int threads)
     {
-        Graph graph = _packed.Network.Build(inputs);
+        Graph graph = Network.Build(inputs);
         ExecutionPlan plan = PlanCompiler.Compile(_packed, graph, [], threads);
         return (_packed.EstimateBytes(graph), plan.ArenaBytes + plan.RequestBytes + plan.StepBytes * steps);
     }

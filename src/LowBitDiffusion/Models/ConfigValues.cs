@@ -1,3 +1,4 @@
+using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 
 namespace LowBitDiffusion.Models;

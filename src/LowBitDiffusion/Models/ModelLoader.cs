@@ -24,7 +24,7 @@ public static class ModelLoader
                 modules.Add(op.Module, LowBitCodec.Read(component.Weights, quantization, op.Module, op.WeightShape, op.HasBias));
         }
 
-        ModelWeights weights = new(network, component.Weights, modules);
+        ModelWeights weights = new(component.Weights, network, modules);
         weights.Check(graph);
         return weights;
     }

@@ -1,3 +1,4 @@
+using LowBitDiffusion.Formats;
 using LowBitDiffusion.Models.Blocks;
 
 namespace LowBitDiffusion.Models;
@@ -29,7 +30,7 @@ internal enum ClassEmbedding
 /// <summary>The settings of diffusers' <c>UNet2DModel</c> that change its arithmetic; defaults are diffusers'.</summary>
 internal sealed record UNet2DConfig
 {
-    private static readonly HashSet<string> WithoutEffect = ["sample_size", "dropout", "num_train_timesteps"];
+    private static readonly HashSet<string> WithoutEffect = ["dropout", "num_train_timesteps"];
 
     private static readonly Dictionary<string, UNet2DBlock> DownBlocks = new()
     {
@@ -56,6 +57,8 @@ internal sealed record UNet2DConfig
     public required IReadOnlyList<UNet2DBlock> Down { get; init; }
     public required IReadOnlyList<UNet2DBlock> Up { get; init; }
     public required IReadOnlyList<int> BlockOutChannels { get; init; }
+    public required int SampleHeight { get; init; }
+    public required int SampleWidth { get; init; }
     public required bool HasMidBlock { get; init; }
     public required bool HasMidAttention { get; init; }
     public required float MidBlockScaleFactor { get; init; }
@@ -82,8 +85,11 @@ internal sealed record UNet2DConfig
         });
         int? classes = config.GetNullableInt("num_class_embeds");
         string? classEmbedType = config.GetNullableString("class_embed_type");
+        int[] size = config.HasValue("sample_size") ? config.GetIntPerBlock("sample_size", 2) : [32, 32];
         UNet2DConfig result = new()
         {
+            SampleHeight = size[0],
+            SampleWidth = size[1],
             InChannels = config.GetInt("in_channels", 3),
             OutChannels = config.GetInt("out_channels", 3),
             CenterInputSample = config.GetBool("center_input_sample", false),

@@ -13,14 +13,11 @@ namespace LowBitDiffusion.Execution.Planning;
 /// A model's weights in the layouts that this machine's kernels read, each packed once, when the first plan asks for it, and shared by all plans whatever
 /// their batch. Thread-safe.
 /// </summary>
-internal sealed unsafe class PackedModel(INetwork network, ModelWeights weights, KernelTable kernels) : IDisposable
+internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kernels) : IDisposable
 {
     private readonly ConcurrentDictionary<string, Lazy<PackedWeights>> _quantized = [];
     private readonly ConcurrentDictionary<string, Lazy<PackedFloatWeights>> _floats = [];
     private readonly ConcurrentDictionary<string, Lazy<NativeBuffer>> _vectors = [];
-
-    /// <summary>The architecture.</summary>
-    public INetwork Network => network;
 
     /// <summary>The kernels that the weights are packed for.</summary>
     public KernelTable Kernels => kernels;
