@@ -95,6 +95,18 @@ public sealed class TorchCpuGeneratorTests
         }
     }
 
+    // First and last values of torch.randn(1, 1, 32, 32).
+    [TestCase(0ul, new[] { -1.12583983f, -1.15236020f, -0.250578582f, -0.433878809f }, new[] { -1.63396192f, 0.537426710f, 1.08261299f, -1.71046841f })]
+    [TestCase(1ul, new[] { -1.5255959f, -0.7502318f, -0.65398091f, -1.60948479f }, new[] { 0.00158541522f, 0.16362053f, 0.84141912f, 1.05615246f })]
+    [TestCase(2ul, new[] { -1.04080117f, 0.91660416f, -1.30419040f, -1.10967839f }, new[] { -0.21565524f, -0.24026562f, 1.22522295f, 0.67190385f })]
+    public void TheNoiseOfASmallImageIsThatOfTorch(ulong seed, float[] first, float[] last)
+    {
+        float[] noise = new float[32 * 32];
+        new TorchCpuGenerator(seed).FillNormal(noise);
+        Assert.That(noise[..4], Is.EqualTo(first).Within(NormalTolerance), "first values");
+        Assert.That(noise[^4..], Is.EqualTo(last).Within(NormalTolerance), "last values");
+    }
+
     [Test]
     public void OnlyTheLow32BitsOfTheSeedCount() =>
         Assert.That(new TorchCpuGenerator(5 + (1ul << 32)).NextUInt32(), Is.EqualTo(new TorchCpuGenerator(5).NextUInt32()));
