@@ -77,6 +77,7 @@ public sealed class KernelTable
         InstructionSet.Avx2 => new KernelTable(set, new Avx2QuantizedConv()),
         InstructionSet.Avx512BW => new KernelTable(set, new Avx512BWQuantizedConv()),
         InstructionSet.AvxVnni => new KernelTable(set, new AvxVnniQuantizedConv()),
+        InstructionSet.Avx512Vnni => new KernelTable(set, new Avx512VnniQuantizedConv()),
         _ => null,
     };
 
