@@ -9,7 +9,7 @@ namespace LowBitDiffusion.Tests.Formats;
 public sealed class BitPackingTests
 {
     [TestCase(2, new byte[] { 1, 2, 3, 0, 2 }, new byte[] { 0b00_11_10_01, 0b10 })]
-    [TestCase(3, new byte[] { 1, 2, 3, 4, 5, 6, 7, 0 }, new byte[] { 0b11_010_001, 0b1_100_011_0, 0b000_111_110 | 0b10 })]
+    [TestCase(3, new byte[] { 1, 2, 3, 4, 5, 6, 7, 0 }, new byte[] { 0b11_010_001, 0b0_101_100_0, 0b000_111_11 })]
     [TestCase(4, new byte[] { 1, 2, 15 }, new byte[] { 0x21, 0x0f })]
     [TestCase(5, new byte[] { 31, 0, 21 }, new byte[] { 0b000_11111, 0b0_10101_00 })]
     [TestCase(8, new byte[] { 200, 3 }, new byte[] { 200, 3 })]
