@@ -1,3 +1,4 @@
+using LowBitDiffusion.Formats;
 using LowBitDiffusion.Models.Blocks;
 
 namespace LowBitDiffusion.Models;
@@ -24,13 +25,13 @@ internal enum ClassEmbedding
     Timestep,
     /// <summary>Already a vector.</summary>
     Identity,
+    /// <summary>A vector that goes through layers of its own.</summary>
+    Projection,
 }
 
 /// <summary>The settings of diffusers' <c>UNet2DModel</c> that change its arithmetic; defaults are diffusers'.</summary>
 internal sealed record UNet2DConfig
 {
-    private static readonly HashSet<string> WithoutEffect = ["sample_size", "dropout", "num_train_timesteps"];
-
     private static readonly Dictionary<string, UNet2DBlock> DownBlocks = new()
     {
         ["DownBlock2D"] = new(Attention: false, Resnet: false),
@@ -81,7 +82,6 @@ internal sealed record UNet2DConfig
             ["learned"] = TimeProjection.Learned,
         });
         int? classes = config.GetNullableInt("num_class_embeds");
-        string? classEmbedType = config.GetNullableString("class_embed_type");
         UNet2DConfig result = new()
         {
             InChannels = config.GetInt("in_channels", 3),
@@ -106,19 +106,18 @@ internal sealed record UNet2DConfig
             {
                 Groups = groups,
                 Epsilon = config.GetFloat("norm_eps", 1e-5f),
-                Activation = ConfigValues.Activation(config, "act_fn"),
+                Activation = ConfigValues.Activation(config, "act_fn", "silu"),
                 ScaleShift = scaleShift,
             },
-            ClassEmbedding = classEmbedType switch
-            {
-                null => classes is null ? ClassEmbedding.None : ClassEmbedding.Table,
-                "timestep" => ClassEmbedding.Timestep,
-                "identity" => ClassEmbedding.Identity,
-                _ => throw ConfigValues.Error(config, "class_embed_type", $"expected null, timestep or identity, found {classEmbedType}"),
-            },
+            ClassEmbedding = ConfigValues.OneOf<ClassEmbedding>(
+                config,
+                "class_embed_type",
+                whenMissing: null,
+                new() { ["timestep"] = ClassEmbedding.Timestep, ["identity"] = ClassEmbedding.Identity },
+                whenNull: classes is null ? ClassEmbedding.None : ClassEmbedding.Table),
             ClassTableRows = classes ?? 0,
         };
-        config.RejectUnknown(WithoutEffect);
+        ConfigValues.RejectUnknown(config, "sample_size", "dropout", "num_train_timesteps");
         return result;
     }
 
