@@ -10,6 +10,10 @@ public static class NetworkRegistry
         [nameof(UNet2DConditionModel)] = config => new UNet2DConditionModel(config),
         [nameof(DiTTransformer2DModel)] = config => new DiTTransformer2DModel(config),
         [nameof(PixArtTransformer2DModel)] = config => new PixArtTransformer2DModel(config),
+        [nameof(AutoencoderKL)] = config => new AutoencoderKL(config),
+        [nameof(VQModel)] = config => new VQModel(config),
+        [ClipTextModel.PlainClass] = config => new ClipTextModel(config, withProjection: false),
+        [ClipTextModel.ProjectionClass] = config => new ClipTextModel(config, withProjection: true),
     };
 
     /// <summary>Names of the classes that can be created.</summary>
