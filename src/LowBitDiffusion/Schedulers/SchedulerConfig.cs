@@ -33,6 +33,9 @@ public sealed class SchedulerConfig
     /// <summary>Timesteps N of training.</summary>
     public int TrainSteps { get; }
 
+    /// <summary>Whether the file gives a key a value other than null.</summary>
+    internal bool Has(string key) => Find(key) is not null;
+
     /// <summary>A number; infinities and "NaN" are errors unless allowed.</summary>
     internal double Number(string key, double absent, bool allowInfinite = false)
     {

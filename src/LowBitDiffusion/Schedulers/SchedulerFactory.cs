@@ -6,6 +6,10 @@ public static class SchedulerFactory
     private static readonly (string Name, Func<SchedulerConfig, SamplingRun, IScheduler> Create)[] Kinds =
     [
         ("DDIMScheduler", (config, run) => new DdimScheduler(config, run)),
+        ("EulerAncestralDiscreteScheduler", (config, run) => new EulerAncestralScheduler(config, run)),
+        ("EulerDiscreteScheduler", (config, run) => new EulerScheduler(config, run)),
+        ("HeunDiscreteScheduler", (config, run) => new HeunScheduler(config, run)),
+        ("LMSDiscreteScheduler", (config, run) => new LmsScheduler(config, run)),
     ];
 
     /// <summary>The values of <c>_class_name</c> there are schedulers for.</summary>
