@@ -72,7 +72,7 @@ internal sealed class Fusion
     public MatrixGroup? GroupStoring(Node node) => _groupOfResult.GetValueOrDefault(node);
 
     /// <summary>A node that renames rows or channels of its input: no step, the same memory.</summary>
-    public static bool IsView(Node node) => node.Op is ToTokensOp or ToImageOp or SliceOp;
+    public static bool IsView(Node node) => node.Op is ToTokensOp or ToImageOp or SliceOp or ReshapeOp;
 
     // A later matrix node takes an addition before an earlier one: the earlier one's value is then the residual, already there.
     private void FindGroups(IReadOnlyList<Node> nodes)
@@ -154,7 +154,7 @@ internal sealed class Fusion
         ConcatOp => 0,
         GroupNormOp or LayerNormOp => 1,
         ModulateOp => 2,
-        ActivationOp => 3,
+        ActivationOp { Kind: not ActivationKind.Exp } => 3,
         UpsampleOp => 4,
         _ => null,
     };

@@ -121,7 +121,10 @@ internal sealed class PlanCompiler
                 Storage whole = _storage[node.Inputs[0]];
                 _storage[node] = whole with { Channels = slice.Length, Offset = whole.Offset + slice.Start };
                 break;
-            case ConcatOp or GroupNormOp or LayerNormOp or ModulateOp or ActivationOp or UpsampleOp:
+            case ReshapeOp:
+                EmitReshape(node);
+                break;
+            case ConcatOp or GroupNormOp or LayerNormOp or ModulateOp or ActivationOp { Kind: not ActivationKind.Exp } or UpsampleOp:
                 StageExpression expression = StageExpression.ForStored(node, _fusion);
                 Storage stored = Store(node);
                 EmitStage(expression, node.ToString(), default, null, stored.Region);
@@ -137,6 +140,20 @@ internal sealed class PlanCompiler
                 Append(new ElementStep(node, [.. node.Inputs.Select(i => _storage[i])], Store(node)) { Name = node.ToString() });
                 break;
         }
+    }
+
+    // Dense rows can be read under another shape as they are; a slice has gaps between its rows and is copied first.
+    private void EmitReshape(Node node)
+    {
+        Storage source = _storage[node.Inputs[0]];
+        int channels = node.Shape.Rank == 1 ? 1 : node.Shape.Channels, rows = (int)(node.Shape.Elements / channels);
+        if (source.IsDense)
+        {
+            _storage[node] = source with { Rows = rows, Channels = channels, Stride = channels };
+            return;
+        }
+
+        Append(new CopyStep(source, Store(node)) { Name = node.ToString() });
     }
 
     private void EmitMatrix(MatrixGroup group)

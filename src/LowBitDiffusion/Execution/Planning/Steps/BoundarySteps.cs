@@ -57,3 +57,14 @@ internal sealed unsafe class ObserveStep(Node node, Storage source) : PlanStep
         observer(node, dense);
     }
 }
+
+/// <summary>Gathers the rows of a slice.</summary>
+internal sealed unsafe class CopyStep(Storage source, Storage destination) : PlanStep
+{
+    public override string Kind => "copy";
+
+    public override IEnumerable<Region> Regions => [source.Region, destination.Region];
+
+    public override void Run(PlanContext context) =>
+        Layout.Copy(context.Pool, new RowShape(1, source.Rows, source.Channels), context.View(source), new RowView(context.View(destination).Data, source.Channels));
+}

@@ -1,5 +1,4 @@
 using LowBitDiffusion.Graphs;
-using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Kernels.Elementwise;
 using LowBitDiffusion.Kernels.Numerics;
 
@@ -22,7 +21,7 @@ internal sealed unsafe class ElementStep : PlanStep
     public override void Load(PackedModel model) => _table = _node.Op switch
     {
         ConstantOp constant => model.Constant(constant),
-        EmbeddingOp or FourierEmbeddingOp or ParameterOp => model.Vector(((ModuleOp)_node.Op).Parameters.First()),
+        EmbeddingOp or FourierEmbeddingOp or ParameterOp or NearestCodeOp => model.Vector(((ModuleOp)_node.Op).Parameters.First()),
         _ => null,
     };
 
@@ -51,6 +50,18 @@ internal sealed unsafe class ElementStep : PlanStep
             case AveragePoolOp:
                 TensorShape image = _node.Inputs[0].Shape;
                 Resampling.AveragePool(context.Pool, image[0], image[2], image[3], image[1], x, output);
+                break;
+            case ClampOp or ActivationOp { Kind: ActivationKind.Exp }:
+                Map(_node.Op, x, output);
+                break;
+            case UnpatchifyOp op:
+                Unpatchify(op.Patch, x, output);
+                break;
+            case SelectTokenOp op:
+                SelectToken(op.EndToken, x, y, output);
+                break;
+            case NearestCodeOp op:
+                NearestCode(op, x, output);
                 break;
             case TimestepEmbeddingOp op:
                 Embeddings.Sinusoidal(x.Data, shape[0], op.Features, op.CosineFirst, op.Shift, output);
@@ -91,49 +102,70 @@ internal sealed unsafe class ElementStep : PlanStep
             Buffer.MemoryCopy(_table + (long)row * op.Features, output.Row(i), op.Features * sizeof(float), op.Features * sizeof(float));
         }
     }
-}
 
-/// <summary>Attention in single precision.</summary>
-internal sealed unsafe class AttentionStep(Node node, Storage[] inputs, Storage output, Region scratch) : PlanStep
-{
-    public override string Kind => "attention f32";
-
-    public override long Macs => (long)node.Shape[0] * node.Shape[1] * inputs[1].Rows / node.Shape[0] * (inputs[0].Channels + inputs[2].Channels);
-
-    public override IEnumerable<Region> Regions => [.. inputs.Select(i => i.Region), output.Region, scratch];
-
-    /// <summary>Shapes of the kernel's job, without addresses.</summary>
-    public static AttentionJob Shape(Node node)
+    // Runs on the few values of an autoencoder's moments.
+    private void Map(Op op, RowView x, RowView output)
     {
-        AttentionOp op = (AttentionOp)node.Op;
-        TensorShape query = node.Inputs[0].Shape;
-        int width = query[2] / op.Heads;
-        return new AttentionJob
+        for (int row = 0; row < _output.Rows; row++)
         {
-            Batch = query[0],
-            Heads = op.Heads,
-            Queries = query[1],
-            Keys = node.Inputs[1].Shape[1],
-            HeadWidth = width,
-            ValueWidth = node.Inputs[2].Shape[2] / op.Heads,
-            Scale = 1 / MathF.Sqrt(width),
-            Causal = op.Causal,
-        };
+            float* from = x.Row(row), to = output.Row(row);
+            for (int c = 0; c < _output.Channels; c++) to[c] = op is ClampOp clamp ? Math.Clamp(from[c], clamp.Minimum, clamp.Maximum) : MathF.Exp(from[c]);
+        }
     }
 
-    public override void Run(PlanContext context)
+    // A token holds its square row by row, the channels of a pixel side by side: in NHWC a row of the square is one run of memory.
+    private void Unpatchify(int patch, RowView x, RowView output)
     {
-        AttentionJob job = Shape(node);
-        job.Query = context.View(inputs[0]);
-        job.Key = context.View(inputs[1]);
-        job.Value = context.View(inputs[2]);
-        job.Output = context.View(output);
-        if (inputs.Length > 3)
+        int channels = _output.Channels, width = _node.Shape[3], height = _node.Shape[2], columns = width / patch, run = patch * channels;
+        for (int n = 0; n < _node.Shape[0]; n++)
         {
-            job.Mask = context.Floats(inputs[3]);
-            job.MaskStride = inputs[3].Rows == 1 ? 0 : inputs[3].Stride;
+            for (int row = 0; row < height; row++)
+            {
+                for (int column = 0; column < columns; column++)
+                {
+                    float* from = x.Row((n * (height / patch) + row / patch) * columns + column) + row % patch * run;
+                    Buffer.MemoryCopy(from, output.Row((n * height + row) * width + column * patch), run * sizeof(float), run * sizeof(float));
+                }
+            }
         }
+    }
 
-        FloatAttention.Run(context.Pool, job, context.Bytes(scratch));
+    private void SelectToken(int? endToken, RowView x, RowView ids, RowView output)
+    {
+        int length = _node.Inputs[1].Shape[1], bytes = _output.Channels * sizeof(float);
+        for (int n = 0; n < _output.Rows; n++)
+        {
+            ReadOnlySpan<float> sequence = new(ids.Row(n), length);
+            int position = 0;
+            if (endToken is { } end) position = Math.Max(sequence.IndexOf(end), 0);
+            else
+            {
+                for (int i = 1; i < length; i++) position = sequence[i] > sequence[position] ? i : position;
+            }
+
+            Buffer.MemoryCopy(x.Row(n * length + position), output.Row(n), bytes, bytes);
+        }
+    }
+
+    private void NearestCode(NearestCodeOp op, RowView x, RowView output)
+    {
+        for (int token = 0; token < _inputs[0].Rows; token++)
+        {
+            float* vector = x.Row(token);
+            (double best, int code) = (double.PositiveInfinity, 0);
+            for (int row = 0; row < op.Rows; row++)
+            {
+                double distance = 0;
+                for (int c = 0; c < op.Features; c++)
+                {
+                    double difference = (double)vector[c] - _table[(long)row * op.Features + c];
+                    distance += difference * difference;
+                }
+
+                if (distance < best) (best, code) = (distance, row);
+            }
+
+            output.Data[token] = code;
+        }
     }
 }
