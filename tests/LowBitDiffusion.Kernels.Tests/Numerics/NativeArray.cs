@@ -59,7 +59,8 @@ internal static unsafe class NativeArrays
             reference ??= compute(one, level);
             foreach (WorkerPool pool in new[] { one, two, three })
             {
-                Assert.That(compute(pool, level), Is.EqualTo(reference), $"{level} with {pool.Threads} threads");
+                byte[] found = compute(pool, level);
+                Assert.That(found.AsSpan().CommonPrefixLength(reference), Is.EqualTo(reference.Length), $"first byte that differs at {level} with {pool.Threads} threads");
             }
         }
     }
