@@ -74,7 +74,8 @@ internal sealed class DpmSolverMultistepScheduler : Scheduler
     {
         int left = Timesteps.Count - 1 - call;
         int order = Math.Min(_settings.Order, CallsMade + 1);
-        if (left == 0 && _firstOrderFinal) return 1;
+        // A final σ that is the last call's leaves nothing to step over, and nothing to divide by.
+        if (left == 0 && (_firstOrderFinal || Level(call + 1) == Level(call))) return 1;
         return left == 1 && _lowerOrderFinal ? Math.Min(order, 2) : order;
     }
 
@@ -83,7 +84,6 @@ internal sealed class DpmSolverMultistepScheduler : Scheduler
     private static SigmaPlan Plan(SchedulerConfig config, SamplingRun run, DpmSettings settings)
     {
         NoiseSchedule forward = NoiseSchedule.FromConfig(config);
-        if (config.Flag("rescale_betas_zero_snr", false)) forward = forward.WithSmallestTerminalAlpha();
         var schedule = new SigmaSchedule(forward);
         int last = DpmSettings.LastTimestep(config, forward);
         TimestepSpacing spacing = TimestepGrid.ReadSpacing(config, "linspace");
@@ -96,6 +96,6 @@ internal sealed class DpmSolverMultistepScheduler : Scheduler
         bool cosine = config.HasText("beta_schedule", "squaredcos_cap_v2");
         if (spread is not null) timesteps = Array.ConvertAll(spread, sigma => (float)(cosine ? Math.Floor(schedule.TimestepOf(sigma)) : Math.Round(schedule.TimestepOf(sigma))));
         double[] sigmas = spread ?? Array.ConvertAll(timesteps, t => schedule.At(t));
-        return SigmaPlan.Preserving(CallPlan.ReadPrediction(config), timesteps, sigmas, settings.EndsClean ? 0 : schedule.Smallest);
+        return SigmaPlan.Preserving(config, timesteps, sigmas, settings.EndsClean ? 0 : schedule.Smallest);
     }
 }

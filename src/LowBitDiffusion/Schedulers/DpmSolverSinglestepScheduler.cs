@@ -65,24 +65,19 @@ internal sealed class DpmSolverSinglestepScheduler : Scheduler
         sample.Add(-a - b, _outputs[2]);
     }
 
-    /// <summary>The order of each call. A step count the order does not divide, or a final σ of 0, makes the last group smaller whatever the configuration says, as in diffusers.</summary>
+    /// <summary>
+    /// The order of each call: 1, 2, 3, 1, 2, 3, … A count the order does not divide leaves the last group smaller; lowering the final order, or a final σ of 0, ends with a group of one.
+    /// </summary>
     private static int[] Orders(int steps, DpmSettings settings, bool lowerOrderFinal)
     {
-        int order = settings.Order;
-        int[] orders = [.. Enumerable.Range(0, steps).Select(call => call % order + 1)];
-        lowerOrderFinal |= steps % order != 0 || settings.EndsClean;
-        if (lowerOrderFinal && steps % order == 0 && order > 1)
-        {
-            // …, 1, 2 becomes …, 1, 1 and …, 1, 2, 3 becomes …, 1, 2, 1.
-            orders[^1] = 1;
-        }
-
-        if (settings.EndsClean) orders[^1] = 1;
+        int[] orders = [.. Enumerable.Range(0, steps).Select(call => call % settings.Order + 1)];
+        if (settings.EndsClean || (lowerOrderFinal && steps % settings.Order == 0)) orders[^1] = 1;
         return orders;
     }
 
     private static SigmaPlan Plan(SchedulerConfig config, SamplingRun run, DpmSettings settings)
     {
+        config.RefuseFlags("rescale_betas_zero_snr");
         NoiseSchedule forward = NoiseSchedule.FromConfig(config);
         var schedule = new SigmaSchedule(forward);
         int last = DpmSettings.LastTimestep(config, forward);
@@ -94,6 +89,6 @@ internal sealed class DpmSolverSinglestepScheduler : Scheduler
             timesteps = Array.ConvertAll(sigmas, sigma => (float)Math.Round(schedule.TimestepOf(sigma)));
         }
 
-        return SigmaPlan.Preserving(CallPlan.ReadPrediction(config), timesteps, sigmas, settings.EndsClean ? 0 : schedule.Smallest);
+        return SigmaPlan.Preserving(config, timesteps, sigmas, settings.EndsClean ? 0 : schedule.Smallest);
     }
 }

@@ -48,8 +48,8 @@ internal sealed class HeunScheduler : ExplodingScheduler
 
     private static CallPlan Plan(SchedulerConfig config, SamplingRun run)
     {
-        NoiseSchedule forward = NoiseSchedule.FromConfig(config, 0.00085, 0.012, "linear");
-        SigmaPlan plan = SigmaPlan.Exploding(config, run, new SigmaSchedule(forward));
+        config.RefuseFlags("rescale_betas_zero_snr");
+        SigmaPlan plan = SigmaPlan.Exploding(config, run, new SigmaSchedule(NoiseSchedule.FromConfig(config, 0.00085, 0.012, "linear")));
         int[] levels = [.. Enumerable.Range(0, 2 * run.Steps - 1).Select(call => (call + 1) / 2)];
         return new CallPlan(plan.Prediction, Array.ConvertAll(levels, i => plan.Timesteps[i]), [.. levels.Select(i => plan.Levels[i]), plan.Levels[^1]]);
     }

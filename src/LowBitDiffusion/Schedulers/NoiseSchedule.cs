@@ -48,14 +48,6 @@ public sealed class NoiseSchedule
         return new NoiseSchedule(betas, CumulativeAlphas(betas));
     }
 
-    /// <summary>A schedule whose last ᾱ is replaced by 2^-24, for solvers that divide by ᾱ: a zero terminal SNR then begins at σ = 4096.</summary>
-    internal NoiseSchedule WithSmallestTerminalAlpha()
-    {
-        float[] alphas = [.. _alphasCumprod];
-        alphas[^1] = 1f / (1 << 24);
-        return new NoiseSchedule(_betas, alphas);
-    }
-
     /// <summary>The level of a training timestep.</summary>
     internal NoiseLevel Level(int timestep) => NoiseLevel.FromAlphaCumprod(_alphasCumprod[timestep]);
 

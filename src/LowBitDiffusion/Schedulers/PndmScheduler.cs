@@ -19,6 +19,15 @@ internal sealed class PndmScheduler : Scheduler
 {
     private const int RungeKuttaSteps = 3;
     private const int CallsPerRungeKuttaStep = 4;
+
+    private static readonly double[][] AdamsBashforth =
+    [
+        [1],
+        [3 / 2.0, -1 / 2.0],
+        [23 / 12.0, -16 / 12.0, 5 / 12.0],
+        [55 / 24.0, -59 / 24.0, 37 / 24.0, -9 / 24.0],
+    ];
+
     private readonly DiscretePlan _plan;
     private readonly int _stride;
     private readonly int _rungeKuttaCalls;
@@ -38,7 +47,7 @@ internal sealed class PndmScheduler : Scheduler
         _stride = config.TrainSteps / run.Steps;
         _rungeKuttaCalls = SkipsRungeKutta(config) ? 0 : RungeKuttaSteps * CallsPerRungeKuttaStep;
         _finalIsClean = config.Flag("set_alpha_to_one", false);
-        _slopes = new History(4, run.SampleLength);
+        _slopes = new History(AdamsBashforth.Length, run.SampleLength);
         (_start, _combined) = (new float[run.SampleLength], new float[run.SampleLength]);
     }
 
@@ -75,34 +84,20 @@ internal sealed class PndmScheduler : Scheduler
         if (repeatsFirstStep) (from, to) = (from + _stride, from);
         else slope.CopyTo(_slopes.Push());
 
-        switch (_slopes.Count)
+        if (CallsMade == 0) sample.CopyTo(_start);
+        if (repeatsFirstStep)
         {
-            case 1 when repeatsFirstStep:
-                SampleMath.Combine(_combined, 0.5, slope, 0.5, _slopes[0]);
-                _start.CopyTo(sample);
-                break;
-            case 1:
-                sample.CopyTo(_start);
-                slope.CopyTo(_combined);
-                break;
-            case 2:
-                Combine([3 / 2.0, -1 / 2.0]);
-                break;
-            case 3:
-                Combine([23 / 12.0, -16 / 12.0, 5 / 12.0]);
-                break;
-            default:
-                Combine([55 / 24.0, -59 / 24.0, 37 / 24.0, -9 / 24.0]);
-                break;
+            _start.CopyTo(sample);
+            SampleMath.Combine(_combined, 0.5, slope, 0.5, _slopes[0]);
+        }
+        else
+        {
+            double[] weights = AdamsBashforth[_slopes.Count - 1];
+            _combined.AsSpan().Clear();
+            for (int age = 0; age < weights.Length; age++) _combined.AsSpan().Add(weights[age], _slopes[age]);
         }
 
         Transfer(sample, _combined, from, to);
-    }
-
-    private void Combine(ReadOnlySpan<double> weights)
-    {
-        _combined.AsSpan().Clear();
-        for (int age = 0; age < weights.Length; age++) _combined.AsSpan().Add(weights[age], _slopes[age]);
     }
 
     private void Transfer(Span<float> sample, ReadOnlySpan<float> slope, int from, int to)
@@ -120,6 +115,7 @@ internal sealed class PndmScheduler : Scheduler
     // n = 10 with PRK:  900 850 850 800 | 800 750 750 700 | 700 650 650 600 | 600 500 400 … 0          without:  900 800 800 700 … 0
     private static float[] Calls(SchedulerConfig config, SamplingRun run)
     {
+        config.RefuseFlags("rescale_betas_zero_snr");
         float[] steps = TimestepGrid.Standard(config, run);
         if (SkipsRungeKutta(config)) return run.Steps == 1 ? steps : [steps[0], steps[1], .. steps[1..]];
         if (run.Steps <= RungeKuttaSteps)

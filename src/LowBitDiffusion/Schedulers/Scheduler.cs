@@ -39,6 +39,7 @@ internal abstract class Scheduler : IScheduler
 
     public void ScaleModelInput(int call, ReadOnlySpan<float> sample, Span<float> scaled)
     {
+        CheckCall(call);
         CheckLength(sample.Length, nameof(sample));
         CheckLength(scaled.Length, nameof(scaled));
         sample.CopyTo(scaled);
@@ -48,8 +49,7 @@ internal abstract class Scheduler : IScheduler
 
     public void Step(int call, ReadOnlySpan<float> prediction, Span<float> sample, INoiseGenerator noise)
     {
-        ArgumentOutOfRangeException.ThrowIfNegative(call);
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(call, _timesteps.Length);
+        CheckCall(call);
         if (_lastCall is { } last && call != last + 1) throw new InvalidOperationException($"call {last} is followed by call {last + 1}, found {call}");
         CheckLength(sample.Length, nameof(sample));
         Advance(call, Mean(prediction), sample, noise);
@@ -59,6 +59,7 @@ internal abstract class Scheduler : IScheduler
 
     public void PredictOriginal(int call, ReadOnlySpan<float> prediction, ReadOnlySpan<float> sample, Span<float> original)
     {
+        CheckCall(call);
         CheckLength(sample.Length, nameof(sample));
         CheckLength(original.Length, nameof(original));
         ToOriginal(_levels[call], Mean(prediction), sample, original);
@@ -66,6 +67,7 @@ internal abstract class Scheduler : IScheduler
 
     public void AddNoise(int call, ReadOnlySpan<float> original, ReadOnlySpan<float> noise, Span<float> noisy)
     {
+        CheckCall(call);
         CheckLength(original.Length, nameof(original));
         CheckLength(noise.Length, nameof(noise));
         CheckLength(noisy.Length, nameof(noisy));
@@ -129,6 +131,11 @@ internal abstract class Scheduler : IScheduler
         }
 
         return _mean;
+    }
+
+    private void CheckCall(int call)
+    {
+        if ((uint)call >= (uint)_timesteps.Length) throw new ArgumentOutOfRangeException(nameof(call), call, $"the run has calls 0 to {_timesteps.Length - 1}");
     }
 
     private void CheckLength(int length, string parameter)

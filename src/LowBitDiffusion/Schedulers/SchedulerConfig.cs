@@ -20,6 +20,16 @@ public sealed class SchedulerConfig
     public SchedulerConfig(JsonObject json, string file)
     {
         (_json, File) = (json, file);
+        try
+        {
+            // A repeated key comes to light when the object is first looked into.
+            _ = json.Count;
+        }
+        catch (ArgumentException error)
+        {
+            throw new ModelFormatException(file, null, $"repeats a key: {error.Message}", error);
+        }
+
         ClassName = Text("_class_name", null) ?? throw Error("_class_name", "is missing, expected the name of a scheduler");
         TrainSteps = Integer("num_train_timesteps", 1000, 1, MaximumTrainSteps);
     }

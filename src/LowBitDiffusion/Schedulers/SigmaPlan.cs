@@ -11,8 +11,17 @@ internal sealed record SigmaPlan(PredictionType Prediction, float[] Timesteps, N
         new(prediction, timesteps, [.. sigmas.Append(final).Select(NoiseLevel.FromSigma)]);
 
     /// <summary>Variance preserving (DPM-Solver, UniPC): the same signal-to-noise ratios, scaled to unit variance.</summary>
-    public static SigmaPlan Preserving(PredictionType prediction, float[] timesteps, double[] sigmas, double final) =>
-        new(prediction, timesteps, [.. sigmas.Append(final).Select(sigma => NoiseLevel.FromSigma(sigma).Normalized)]);
+    /// <exception cref="InvalidRequestException">Two calls have the same timestep: the solvers divide by the distance between them.</exception>
+    public static SigmaPlan Preserving(SchedulerConfig config, float[] timesteps, double[] sigmas, double final)
+    {
+        for (int i = 1; i < sigmas.Length; i++)
+        {
+            if (sigmas[i] >= sigmas[i - 1])
+                throw new InvalidRequestException("steps", $"calls {i - 1} and {i} of {sigmas.Length} fall on the same timestep {timesteps[i]}; ask for fewer steps");
+        }
+
+        return new(ReadPrediction(config), timesteps, [.. sigmas.Append(final).Select(sigma => NoiseLevel.FromSigma(sigma).Normalized)]);
+    }
 
     /// <summary>The plan Euler, Euler ancestral, Heun and LMS have in common.</summary>
     /// <param name="config">The configuration.</param>

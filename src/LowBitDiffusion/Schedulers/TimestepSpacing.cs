@@ -66,7 +66,7 @@ internal static class TimestepGrid
     private static float[] Trailing(int from, double step, int steps)
     {
         var timesteps = new float[Math.Min(steps, (int)Math.Ceiling(from / step))];
-        for (int i = 0; i < timesteps.Length; i++) timesteps[i] = (float)(Math.Round(from - i * step) - 1);
+        for (int i = 0; i < timesteps.Length; i++) timesteps[i] = (float)Math.Max(Math.Round(from - i * step) - 1, 0);
         return timesteps;
     }
 

@@ -65,12 +65,13 @@ internal sealed class UniPcScheduler : Scheduler
         Move(sample, call, _lastOrder, corrected: []);
     }
 
-    // With a final σ of 0 the last h is infinite and only order 1 has a limit.
+    // The last step may lead to σ = 0, infinitely far in λ, or stay where it is (a final σ that is the last call's): only order 1 has a limit there.
     private int OrderAt(int call)
     {
         int order = Math.Min(_order, CallsMade + 1);
         int left = Timesteps.Count - call;
-        return _lowerOrderFinal || Level(Timesteps.Count).Sigma == 0 && left == 1 ? Math.Min(order, left) : order;
+        if (left == 1 && (Level(call + 1).Sigma == 0 || Level(call + 1) == Level(call))) return 1;
+        return _lowerOrderFinal ? Math.Min(order, left) : order;
     }
 
     private void Move(Span<float> sample, int call, int order, ReadOnlySpan<float> corrected)
@@ -148,9 +149,7 @@ internal sealed class UniPcScheduler : Scheduler
 
     private static SigmaPlan Plan(SchedulerConfig config, SamplingRun run)
     {
-        NoiseSchedule forward = NoiseSchedule.FromConfig(config);
-        if (config.Flag("rescale_betas_zero_snr", false)) forward = forward.WithSmallestTerminalAlpha();
-        var schedule = new SigmaSchedule(forward);
+        var schedule = new SigmaSchedule(NoiseSchedule.FromConfig(config));
         TimestepSpacing spacing = TimestepGrid.ReadSpacing(config, "linspace");
         float[] timesteps = TimestepGrid.WithoutLast(spacing, config.TrainSteps, config.TrainSteps, run.Steps, TimestepGrid.ReadOffset(config));
         double[] sigmas = Array.ConvertAll(timesteps, t => schedule.At(t));
@@ -161,6 +160,6 @@ internal sealed class UniPcScheduler : Scheduler
         }
 
         double final = config.Choice("final_sigmas_type", "zero", ("zero", 0), ("sigma_min", schedule.Smallest));
-        return SigmaPlan.Preserving(CallPlan.ReadPrediction(config), timesteps, sigmas, final);
+        return SigmaPlan.Preserving(config, timesteps, sigmas, final);
     }
 }
