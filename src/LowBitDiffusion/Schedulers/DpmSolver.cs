@@ -69,7 +69,7 @@ internal sealed record DpmSettings(int Order, DpmAlgorithm Algorithm, bool Midpo
                 ("sde-dpmsolver++", DpmAlgorithm.DataStochastic)),
             config.Choice("solver_type", "midpoint", ("midpoint", true), ("heun", false)),
             config.Choice("final_sigmas_type", "zero", ("zero", true), ("sigma_min", false)));
-        if (settings is { Algorithm: DpmAlgorithm.Noise, EndsClean: true }) throw config.Error("final_sigmas_type", "dpmsolver divides by the final sigma, expected \"sigma_min\", found \"zero\"");
+        if (settings is { Algorithm: DpmAlgorithm.Noise, EndsClean: true }) throw config.Error("final_sigmas_type", "algorithm_type dpmsolver divides by the final sigma, expected \"sigma_min\", found \"zero\"");
         return settings;
     }
 

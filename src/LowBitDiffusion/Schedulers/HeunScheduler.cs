@@ -10,7 +10,6 @@ namespace LowBitDiffusion.Schedulers;
 /// level      0     1     1     2     2    …    n−1
 /// half    Euler  Heun Euler  Heun Euler   …   Euler
 /// </code>
-/// A run that begins in the middle begins at an even call.
 /// </summary>
 internal sealed class HeunScheduler : ExplodingScheduler
 {
@@ -27,10 +26,11 @@ internal sealed class HeunScheduler : ExplodingScheduler
 
     protected override OriginalLimiter Limiter => _limiter;
 
+    public override bool CanBeginAt(int call) => call % 2 == 0;
+
     protected override void Advance(int call, ReadOnlySpan<float> prediction, Span<float> sample, INoiseGenerator noise)
     {
         bool euler = call % 2 == 0;
-        if (!euler && CallsMade == 0) throw new InvalidOperationException($"a run begins at an even call, found {call}");
         double step = euler ? Level(call + 1).Sigma - Level(call).Sigma : Level(call).Sigma - Level(call - 1).Sigma;
         if (euler)
         {

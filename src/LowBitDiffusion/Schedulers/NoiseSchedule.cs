@@ -43,7 +43,7 @@ public sealed class NoiseSchedule
                 ("sigmoid", () => Array.ConvertAll(Linspace(-6, 6, steps), x => (float)(start + (end - start) / (1 + Math.Exp(-x))))))();
         if (betas.Length != steps) throw config.Error("trained_betas", $"expected num_train_timesteps = {steps} numbers, found {betas.Length}");
         int bad = Array.FindIndex(betas, b => !(b > 0 && b < 1));
-        if (bad >= 0) throw config.Error("beta_schedule", $"every beta must lie between 0 and 1, found {betas[bad]} at timestep {bad}");
+        if (bad >= 0) throw config.Error("beta_schedule", $"every beta (from beta_start, beta_end or trained_betas) must lie between 0 and 1, found {betas[bad]} at timestep {bad}");
         if (config.Flag("rescale_betas_zero_snr", false)) betas = RescaleToZeroTerminalSnr(betas);
         return new NoiseSchedule(betas, CumulativeAlphas(betas));
     }

@@ -51,16 +51,18 @@ internal sealed class PndmScheduler : Scheduler
         (_start, _combined) = (new float[run.SampleLength], new float[run.SampleLength]);
     }
 
+    public override bool CanBeginAt(int call) => call < _rungeKuttaCalls ? call % CallsPerRungeKuttaStep == 0 : !RepeatsFirstStep(call);
+
     protected override void Advance(int call, ReadOnlySpan<float> prediction, Span<float> sample, INoiseGenerator noise)
     {
-        if (CallsMade < _rungeKuttaCalls) AdvanceRungeKutta(call, prediction, sample);
+        if (call < _rungeKuttaCalls) AdvanceRungeKutta(call, prediction, sample);
         else AdvanceMultistep(call, prediction, sample);
     }
 
     // The four calls of a step lie at t, t − h/2, t − h/2, t − h; each leads from the start of the step to where the next one looks.
     private void AdvanceRungeKutta(int call, ReadOnlySpan<float> slope, Span<float> sample)
     {
-        int part = CallsMade % CallsPerRungeKuttaStep;
+        int part = call % CallsPerRungeKuttaStep;
         int half = _stride / 2;
         int from = (int)Timesteps[call - part];
         int to = (int)Timesteps[call] - (part % 2 == 0 ? half : 0);
@@ -80,12 +82,12 @@ internal sealed class PndmScheduler : Scheduler
     {
         int from = (int)Timesteps[call];
         int to = from - _stride;
-        bool repeatsFirstStep = CallsMade == 1;
-        if (repeatsFirstStep) (from, to) = (from + _stride, from);
+        bool repeats = RepeatsFirstStep(call);
+        if (repeats) (from, to) = (from + _stride, from);
         else slope.CopyTo(_slopes.Push());
 
         if (CallsMade == 0) sample.CopyTo(_start);
-        if (repeatsFirstStep)
+        if (repeats)
         {
             _start.CopyTo(sample);
             SampleMath.Combine(_combined, 0.5, slope, 0.5, _slopes[0]);
@@ -99,6 +101,8 @@ internal sealed class PndmScheduler : Scheduler
 
         Transfer(sample, _combined, from, to);
     }
+
+    private bool RepeatsFirstStep(int call) => _rungeKuttaCalls == 0 && call == 1;
 
     private void Transfer(Span<float> sample, ReadOnlySpan<float> slope, int from, int to)
     {

@@ -35,6 +35,8 @@ internal abstract class Scheduler : IScheduler
 
     protected NoiseLevel Level(int call) => _levels[call];
 
+    public virtual bool CanBeginAt(int call) => true;
+
     public virtual bool NeedsNoise(int call) => false;
 
     public void ScaleModelInput(int call, ReadOnlySpan<float> sample, Span<float> scaled)
@@ -51,6 +53,7 @@ internal abstract class Scheduler : IScheduler
     {
         CheckCall(call);
         if (_lastCall is { } last && call != last + 1) throw new InvalidOperationException($"call {last} is followed by call {last + 1}, found {call}");
+        if (_lastCall is null && !CanBeginAt(call)) throw new InvalidOperationException($"call {call} continues the one before, the run cannot begin there");
         CheckLength(sample.Length, nameof(sample));
         Advance(call, Mean(prediction), sample, noise);
         _lastCall = call;
