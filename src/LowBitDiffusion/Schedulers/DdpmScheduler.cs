@@ -3,7 +3,8 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// DDPM's ancestral sampling: Ho, Jain and Abbeel, "Denoising Diffusion Probabilistic Models" (2020), equations 6 and 7, with ᾱ' of the next timestep in the list and
+/// DDPM's ancestral sampling: Ho, Jain and Abbeel, "Denoising Diffusion Probabilistic Models" (2020), equations 6 and 7, with ᾱ' of the next timestep in the
+/// list and
 /// <c>α = ᾱ/ᾱ'</c>, <c>β = 1 − α</c>.
 /// <code>
 /// x' = √ᾱ' β/(1 − ᾱ) x₀ + √α (1 − ᾱ')/(1 − ᾱ) x + s z          no noise at timestep 0

@@ -21,7 +21,8 @@ internal sealed class EulerScheduler : ExplodingScheduler
         var schedule = new SigmaSchedule(NoiseSchedule.FromConfig(config));
         double final = config.Choice("final_sigmas_type", "zero", ("zero", 0), ("sigma_min", schedule.Smallest));
         bool logLinear = config.Choice("interpolation_type", "linear", ("linear", false), ("log_linear", true));
-        if (logLinear && config.Flag("use_karras_sigmas", false)) throw config.Error("interpolation_type", "log_linear together with use_karras_sigmas is not supported");
+        if (logLinear && config.Flag("use_karras_sigmas", false))
+            throw config.Error("interpolation_type", "log_linear together with use_karras_sigmas is not supported");
         double? smallest = config.Has("sigma_min") ? config.Number("sigma_min", 0) : null;
         double? largest = config.Has("sigma_max") ? config.Number("sigma_max", 0) : null;
         if (smallest is <= 0) throw config.Error("sigma_min", $"expected more than 0, found {smallest}");

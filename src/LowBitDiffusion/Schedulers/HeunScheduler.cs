@@ -3,7 +3,8 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// Heun's method (Karras et al. 2022, algorithm 1): an Euler step to σ', the slope there, and the step again with the mean of both slopes. The last step, to σ' = 0, is Euler's alone. So the
+/// Heun's method (Karras et al. 2022, algorithm 1): an Euler step to σ', the slope there, and the step again with the mean of both slopes. The last step, to
+/// σ' = 0, is Euler's alone. So the
 /// calls are
 /// <code>
 /// call       0     1     2     3     4    …    2n−2

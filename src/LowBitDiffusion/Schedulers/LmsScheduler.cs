@@ -3,7 +3,8 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// Linear multistep of order 4 (Adams-Bashforth on uneven steps, Crowson's k-diffusion): the slopes of the last four calls are interpolated by a polynomial in σ, which is integrated.
+/// Linear multistep of order 4 (Adams-Bashforth on uneven steps, Crowson's k-diffusion): the slopes of the last four calls are interpolated by a polynomial in
+/// σ, which is integrated.
 /// <code>
 /// x' = x + Σ_k c_k ε_{i−k},    c_k = ∫_{σ_i}^{σ_{i+1}} Π_{j≠k} (τ − σ_{i−j}) / (σ_{i−k} − σ_{i−j}) dτ
 /// </code>

@@ -3,14 +3,16 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// Pseudo numerical methods on the diffusion manifold: Liu, Ren, Lin and Zhao (2022). A slope ε' carries the sample from ᾱ to ᾱ' by the transfer of equation 11,
+/// Pseudo numerical methods on the diffusion manifold: Liu, Ren, Lin and Zhao (2022). A slope ε' carries the sample from ᾱ to ᾱ' by the transfer of equation
+/// 11,
 /// <code>
 /// φ(x, ε', t → t') = √(ᾱ'/ᾱ) x − (ᾱ' − ᾱ) ε' / (ᾱ √(1 − ᾱ') + √(ᾱ (1 − ᾱ) ᾱ'))
 /// </code>
 /// and the two methods differ in how they find it:
 /// <list type="bullet">
 /// <item>Runge-Kutta (PRK), the first three steps unless <c>skip_prk_steps</c>: four calls, at t, twice half way, and at t', weighed 1/6, 1/3, 1/3, 1/6.</item>
-/// <item>Linear multistep (PLMS): Adams-Bashforth of order 4. Without PRK its orders build up, and the second timestep is called twice: the first guess over the whole first step is replaced
+/// <item>Linear multistep (PLMS): Adams-Bashforth of order 4. Without PRK its orders build up, and the second timestep is called twice: the first guess over
+/// the whole first step is replaced
 /// by one with the mean of both slopes.</item>
 /// </list>
 /// It never clips. A velocity is turned into ε after the slopes are combined, with the sample of the moment, as diffusers does.
@@ -36,7 +38,8 @@ internal sealed class PndmScheduler : Scheduler
     private readonly float[] _start;
     private readonly float[] _combined;
 
-    public PndmScheduler(SchedulerConfig config, SamplingRun run) : this(config, run, DiscretePlan.Read(config, NoiseSchedule.FromConfig(config), Calls(config, run)))
+    public PndmScheduler(SchedulerConfig config, SamplingRun run)
+        : this(config, run, DiscretePlan.Read(config, NoiseSchedule.FromConfig(config), Calls(config, run)))
     {
     }
 
@@ -123,7 +126,9 @@ internal sealed class PndmScheduler : Scheduler
         float[] steps = TimestepGrid.Standard(config, run);
         if (SkipsRungeKutta(config)) return run.Steps == 1 ? steps : [steps[0], steps[1], .. steps[1..]];
         if (run.Steps <= RungeKuttaSteps)
-            throw new InvalidRequestException("steps", $"the scheduler begins with {RungeKuttaSteps} Runge-Kutta steps, expected at least {RungeKuttaSteps + 1}, found {run.Steps}");
+            throw new InvalidRequestException(
+                "steps",
+                $"the scheduler begins with {RungeKuttaSteps} Runge-Kutta steps, expected at least {RungeKuttaSteps + 1}, found {run.Steps}");
         int half = config.TrainSteps / run.Steps / 2;
         return [.. steps.Take(RungeKuttaSteps).SelectMany((t, i) => new[] { t, t - half, t - half, steps[i + 1] }), .. steps[RungeKuttaSteps..]];
     }

@@ -3,7 +3,8 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// What all schedulers share: the noise level of each model call, conversions between prediction, noise and clean sample, checks, and the separation of a predicted variance. A
+/// What all schedulers share: the noise level of each model call, conversions between prediction, noise and clean sample, checks, and the separation of a
+/// predicted variance. A
 /// scheduler adds its list of calls and <see cref="Advance"/>.
 /// </summary>
 internal abstract class Scheduler : IScheduler
@@ -124,7 +125,9 @@ internal abstract class Scheduler : IScheduler
     {
         if (prediction.Length == _sampleLength) return prediction;
         if (prediction.Length != 2 * _sampleLength)
-            throw new ArgumentException($"a prediction has {_sampleLength} values, or twice as many with a variance, found {prediction.Length}", nameof(prediction));
+            throw new ArgumentException(
+                $"a prediction has {_sampleLength} values, or twice as many with a variance, found {prediction.Length}",
+                nameof(prediction));
         if (_mean.Length == 0) _mean = new float[_sampleLength];
         int length = _sampleLength / _batch;
         for (int i = 0; i < _batch; i++)

@@ -1,7 +1,8 @@
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// The noise levels of training as Karras' <c>σ_t = √((1 − ᾱ_t) / ᾱ_t)</c>, and the ways samplers spread σ over a run (Karras, Aittala, Aila and Laine, "Elucidating the Design Space of
+/// The noise levels of training as Karras' <c>σ_t = √((1 − ᾱ_t) / ᾱ_t)</c>, and the ways samplers spread σ over a run (Karras, Aittala, Aila and Laine,
+/// "Elucidating the Design Space of
 /// Diffusion-Based Generative Models", 2022).
 /// </summary>
 internal sealed class SigmaSchedule
@@ -11,7 +12,9 @@ internal sealed class SigmaSchedule
     private readonly double[] _sigmas;
     private readonly double[] _logSigmas;
 
-    /// <summary>The σ of a forward process, ascending with the timestep. A zero terminal SNR, where σ would be infinite, counts as ᾱ = 2^-24: σ = 4096.</summary>
+    /// <summary>
+    /// The σ of a forward process, ascending with the timestep. A zero terminal SNR, where σ would be infinite, counts as ᾱ = 2^-24: σ = 4096.
+    /// </summary>
     public SigmaSchedule(NoiseSchedule schedule)
     {
         _sigmas = new double[schedule.AlphasCumprod.Length];

@@ -1,6 +1,8 @@
 namespace LowBitDiffusion.Schedulers;
 
-/// <summary>How the timesteps of a run are spread over those of training (table 2 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", 2023).</summary>
+/// <summary>
+/// How the timesteps of a run are spread over those of training (table 2 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", 2023).
+/// </summary>
 internal enum TimestepSpacing
 {
     /// <summary>From 0 upwards in whole steps, then offset; never reaches N−1.</summary>

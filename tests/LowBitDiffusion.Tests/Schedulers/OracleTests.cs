@@ -5,7 +5,8 @@ using LowBitDiffusion.Schedulers;
 namespace LowBitDiffusion.Tests.Schedulers;
 
 /// <summary>
-/// A model that knows the clean sample: whatever the solver, the step count, the call a run begins at and the noise on the way, the run must end at that sample. Nothing here comes from diffusers.
+/// A model that knows the clean sample: whatever the solver, the step count, the call a run begins at and the noise on the way, the run must end at that
+/// sample. Nothing here comes from diffusers.
 /// </summary>
 public sealed class OracleTests
 {
@@ -58,7 +59,7 @@ public sealed class OracleTests
 
             float[] sample = Array.ConvertAll(Clean, x => x * scheduler.InitialNoiseSigma);
             var noise = new TorchCpuGenerator(1);
-            float[] prediction = new float[golden["config"]!["variance_type"] is JsonValue type && (string)type! == "learned_range" ? 2 * Clean.Length : Clean.Length];
+            float[] prediction = new float[LearnsVariance(golden) ? 2 * Clean.Length : Clean.Length];
             for (int call = 0; call < scheduler.Timesteps.Count; call++) scheduler.Step(call, prediction, sample, noise);
             Assert.That(scheduler.Timesteps, Has.All.InRange(0f, 1000f), $"{steps} steps: timesteps");
             Assert.That(sample, Has.All.Matches<float>(float.IsFinite), $"{steps} steps");
@@ -77,7 +78,9 @@ public sealed class OracleTests
         Assert.That(scheduler.CanBeginAt(0), Is.True, "a run begins at its first call");
         Assert.That(() => scheduler.Step(0, prediction, sample, noise), Throws.InvalidOperationException, "the same call twice");
         Assert.That(() => scheduler.Step(2, prediction, sample, noise), Throws.InvalidOperationException, "a call left out");
-        Assert.That(() => scheduler.Step(scheduler.Timesteps.Count, prediction, sample, noise), Throws.InstanceOf<ArgumentOutOfRangeException>(), "a call beyond the run");
+        Assert.That(
+            () => scheduler.Step(scheduler.Timesteps.Count, prediction, sample, noise),
+            Throws.InstanceOf<ArgumentOutOfRangeException>(), "a call beyond the run");
         Assert.That(() => scheduler.Step(1, prediction, new float[Clean.Length + 1], noise), Throws.ArgumentException, "a sample of another size");
         Assert.That(() => scheduler.Step(1, new float[3], sample, noise), Throws.ArgumentException, "a prediction of another size");
         Assert.That(() => scheduler.Step(1, prediction, sample, noise), Throws.Nothing, "the next call");
@@ -102,8 +105,7 @@ public sealed class OracleTests
             "v_prediction" => noise.Zip(Clean, (epsilon, clean) => (alpha * epsilon - sigma * clean) / norm),
             _ => noise.Zip(Clean, (epsilon, clean) => epsilon - clean),
         };
-        bool learned = golden["config"]!["variance_type"] is JsonValue variance && (string)variance! == "learned_range";
-        return [.. prediction.Concat(learned ? new double[Clean.Length] : []).Select(value => (float)value)];
+        return [.. prediction.Concat(LearnsVariance(golden) ? new double[Clean.Length] : []).Select(value => (float)value)];
     }
 
     [TestCase("HeunDiscreteScheduler", "{}", new[] { 0, 2, 4 })]
@@ -118,11 +120,13 @@ public sealed class OracleTests
         {
             IScheduler scheduler = SchedulerFactory.Create(new SchedulerConfig(config, "scheduler_config.json"), new SamplingRun(10, 1, 1));
             Assert.That(scheduler.CanBeginAt(call), Is.EqualTo(begins.Contains(call)), $"call {call}");
-            if (!begins.Contains(call)) Assert.That(() => scheduler.Step(call, [0], new float[1], new TorchCpuGenerator(0)), Throws.InvalidOperationException, $"call {call}");
+            if (!begins.Contains(call))
+                Assert.That(() => scheduler.Step(call, [0], new float[1], new TorchCpuGenerator(0)), Throws.InvalidOperationException, $"call {call}");
         }
     }
 
-    // How far from clean the final level leaves the sample: not at all, or a few of the smallest sigmas of training. DDIM and PNDM step by N div n, so a spacing that is a little wider ends at timestep 0 instead of below it. PNDM turns velocities into noise after mixing them, which is only
+    // How far from clean the final level leaves the sample: not at all, or a few of the smallest sigmas of training. DDIM and PNDM step by N div n, so a
+    // spacing that is a little wider ends at timestep 0 instead of below it. PNDM turns velocities into noise after mixing them, which is only
     // nearly right when the steps are long.
     private static double Residue(JsonObject golden, IScheduler scheduler, int steps)
     {
@@ -134,9 +138,15 @@ public sealed class OracleTests
         return mixesVelocities ? 1 : endsAtSigmaMin || endsAtFirstAlpha || endsAtTimestep0 ? 0.2 : scheduler.InitialNoiseSigma > 1000 ? 2e-2 : 5e-3;
     }
 
+    private static bool LearnsVariance(JsonObject golden) => (string?)golden["config"]!["variance_type"] == "learned_range";
+
     private static bool NeedsMoreSteps(JsonObject golden, int steps) => golden["config"]!["skip_prk_steps"] is JsonValue skip && !(bool)skip && steps < 4;
 
     private static IScheduler Create(JsonObject golden, int steps) => SchedulerFactory.Create(
         new SchedulerConfig(golden["config"]!.AsObject(), "scheduler_config.json"),
-        new SamplingRun(steps, 1, Clean.Length) { Eta = (double?)golden["step_arguments"]!["eta"] ?? 0, Mu = (double?)golden["set_timesteps_arguments"]!["mu"] });
+        new SamplingRun(steps, 1, Clean.Length)
+        {
+            Eta = (double?)golden["step_arguments"]!["eta"] ?? 0,
+            Mu = (double?)golden["set_timesteps_arguments"]!["mu"],
+        });
 }

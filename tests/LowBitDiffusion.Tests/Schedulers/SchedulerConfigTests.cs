@@ -8,7 +8,8 @@ public sealed class SchedulerConfigTests
 {
     private static readonly SamplingRun Run = new(10, 1, 8);
 
-    private static readonly string[] Files = [.. Directory.GetFiles(Path.Combine(SamplingGoldens.Root, "schedulers", "config_files"), "*.json", SearchOption.AllDirectories)];
+    private static readonly string[] Files =
+        [.. Directory.GetFiles(Path.Combine(SamplingGoldens.Root, "schedulers", "config_files"), "*.json", SearchOption.AllDirectories)];
 
     [TestCaseSource(nameof(Files))]
     public void FilesOfDiffusersAreUnderstood(string file)
@@ -24,10 +25,12 @@ public sealed class SchedulerConfigTests
     [Test]
     public void AnUnknownSchedulerIsRefusedWithThoseSupported() => Assert.That(
         () => Create(new JsonObject { ["_class_name"] = "KDPM2DiscreteScheduler" }),
-        Throws.InstanceOf<ModelFormatException>().With.Message.Contains("KDPM2DiscreteScheduler").And.Message.Contains("DDIMScheduler, DDPMScheduler").And.Message.Contains("UniPCMultistepScheduler"));
+        Throws.InstanceOf<ModelFormatException>().With.Message.Contains("KDPM2DiscreteScheduler")
+            .And.Message.Contains("DDIMScheduler, DDPMScheduler").And.Message.Contains("UniPCMultistepScheduler"));
 
     [Test]
-    public void AConfigurationNamesItsScheduler() => Assert.That(() => Create([]), Throws.InstanceOf<ModelFormatException>().With.Message.Contains("_class_name"));
+    public void AConfigurationNamesItsScheduler() =>
+        Assert.That(() => Create([]), Throws.InstanceOf<ModelFormatException>().With.Message.Contains("_class_name"));
 
     [TestCase("DDIMScheduler", "beta_schedule", "\"exotic\"", "scaled_linear")]
     [TestCase("DDIMScheduler", "beta_schedule", "7", "expected a word")]
@@ -68,7 +71,9 @@ public sealed class SchedulerConfigTests
     public void AValueThatCannotBeHonouredIsRefused(string scheduler, string key, string value, string reason)
     {
         var json = new JsonObject { ["_class_name"] = scheduler, [key] = JsonNode.Parse(value) };
-        Assert.That(() => Create(json), Throws.InstanceOf<ModelFormatException>().With.Message.Contains("scheduler_config.json").And.Message.Contains(key).And.Message.Contains(reason));
+        Assert.That(
+            () => Create(json),
+            Throws.InstanceOf<ModelFormatException>().With.Message.Contains("scheduler_config.json").And.Message.Contains(key).And.Message.Contains(reason));
     }
 
     [Test]
@@ -124,5 +129,6 @@ public sealed class SchedulerConfigTests
     private static NUnit.Framework.Constraints.IResolveConstraint Refuses(string parameter) =>
         Throws.InstanceOf<InvalidRequestException>().With.Property(nameof(InvalidRequestException.Parameter)).EqualTo(parameter);
 
-    private static IScheduler Create(JsonObject json, int steps = 10) => SchedulerFactory.Create(new SchedulerConfig(json, "scheduler_config.json"), Run with { Steps = steps });
+    private static IScheduler Create(JsonObject json, int steps = 10) =>
+        SchedulerFactory.Create(new SchedulerConfig(json, "scheduler_config.json"), Run with { Steps = steps });
 }
