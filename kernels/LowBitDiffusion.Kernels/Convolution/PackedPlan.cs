@@ -8,13 +8,25 @@ internal readonly record struct PackedLayout(int PanelWidth, bool Nibbles = fals
 /// <summary>
 /// One segment as a kernel walks it: for each kernel row, <see cref="Columns"/> runs of <see cref="Length"/> consecutive input bytes.
 /// A segment of all channels has one run per kernel row (neighbouring pixels touch), any other has one per kernel position.
+/// Assembled kernels read it in memory.
 /// </summary>
-/// <param name="Start">First channel: offset of the first run from the pixel.</param>
-/// <param name="Columns">Runs in a kernel row, one pixel apart.</param>
-/// <param name="Length">Bytes of a run.</param>
-/// <param name="Groups">Groups of four bytes of a run, the last filled up with zero weights.</param>
-/// <param name="FirstGroup">Groups of the panel before this segment.</param>
-internal readonly record struct SegmentPlan(int Start, int Columns, int Length, int Groups, int FirstGroup);
+internal readonly struct SegmentPlan(int start, int columns, int length, int firstGroup)
+{
+    /// <summary>First channel: offset of the first run from the pixel.</summary>
+    public readonly int Start = start;
+
+    /// <summary>Runs in a kernel row, one pixel apart.</summary>
+    public readonly int Columns = columns;
+
+    /// <summary>Bytes of a run.</summary>
+    public readonly int Length = length;
+
+    /// <summary>Groups of four bytes of a run, the last filled up with zero weights.</summary>
+    public readonly int Groups = (length + 3) / 4;
+
+    /// <summary>Groups of the panel before this segment.</summary>
+    public readonly int FirstGroup = firstGroup;
+}
 
 /// <summary>
 /// Where everything lies in packed weights. With panels of P output channels, K running over segments, kernel rows, runs and groups of four:
@@ -31,7 +43,7 @@ internal sealed class PackedPlan
     {
         if (shape.OutChannels < 1 || shape.InChannels < 1 || shape.Taps < 1) throw new ArgumentException($"a weight of shape {shape}");
         KernelSegment[] ranges = segments.IsEmpty ? [new KernelSegment(0, shape.InChannels)] : segments.ToArray();
-        Segments = new SegmentPlan[ranges.Length];
+        Segments = GC.AllocateUninitializedArray<SegmentPlan>(ranges.Length, pinned: true);
         int channel = 0, group = 0;
         for (int s = 0; s < ranges.Length; s++)
         {
@@ -45,7 +57,7 @@ internal sealed class PackedPlan
             bool whole = count == shape.InChannels;
             int columns = whole ? 1 : shape.KernelWidth;
             int length = whole ? count * shape.KernelWidth : count;
-            Segments[s] = new SegmentPlan(start, columns, length, (length + 3) / 4, group);
+            Segments[s] = new SegmentPlan(start, columns, length, group);
             channel = checked(start + count);
             group += shape.KernelHeight * columns * Segments[s].Groups;
         }
@@ -64,6 +76,7 @@ internal sealed class PackedPlan
 
     internal KernelSegment[] Ranges { get; }
 
+    /// <summary>The segments in order; pinned, since assembled kernels read them in place.</summary>
     internal SegmentPlan[] Segments { get; }
 
     /// <summary>Groups of four of a whole panel.</summary>

@@ -15,8 +15,11 @@ namespace LowBitDiffusion.Kernels.Convolution;
 /// </summary>
 public abstract unsafe class QuantizedConvKernel
 {
-    /// <summary>Longest sum of a segment that cannot overflow: ⌊(2³¹ − 1)/(255·127)⌋.</summary>
-    public const int MaxDepth = int.MaxValue / (255 * 127);
+    /// <summary>
+    /// Longest sum of a segment that cannot overflow: ⌊(2³¹ − 1)/(255·128)⌋. The largest product is 255·127 for codes of a byte each, and 255·8·16
+    /// for two in a byte, where kernels may leave a code in the high half.
+    /// </summary>
+    public const int MaxDepth = int.MaxValue / (255 * 128);
 
     /// <summary>What the kernel asks of the processor.</summary>
     public abstract InstructionSet InstructionSet { get; }

@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using LowBitDiffusion.Kernels.Convolution;
 
 namespace LowBitDiffusion.Kernels.Dispatch;
@@ -5,13 +6,13 @@ namespace LowBitDiffusion.Kernels.Dispatch;
 /// <summary>The one place where an instruction set is turned into kernels.</summary>
 public sealed class KernelTable
 {
-    /// <summary>From the fastest to the slowest, as measured: 256-bit <c>vpdpbusd</c> beats what 512 bits without it can do.</summary>
+    /// <summary>From the fastest to the slowest, as measured: <c>vpdpbusd</c> on 256 bits beats what 512 bits can do without it.</summary>
     private static readonly InstructionSet[] s_preference =
     [
         InstructionSet.Avx512Vnni, InstructionSet.AvxVnni, InstructionSet.Avx512BW, InstructionSet.Avx2, InstructionSet.Vector128, InstructionSet.Scalar,
     ];
 
-    private static readonly Lazy<Choice> s_choice = new(Choose);
+    private static readonly Lazy<Choice> s_choice = new(() => Choose(CpuFeatures.Detect(), Create));
 
     private KernelTable(InstructionSet set, QuantizedConvKernel quantizedConv)
     {
@@ -46,9 +47,9 @@ public sealed class KernelTable
         throw new NotSupportedException($"kernels for {set}: {Unavailable[set]}");
     }
 
-    private static Choice Choose()
+    /// <summary>Makes the tables that can be made; a set whose kernels cannot be made, such as for want of executable memory, is left out with the reason.</summary>
+    internal static Choice Choose(CpuFeatures features, Func<InstructionSet, QuantizedConvKernel> create)
     {
-        CpuFeatures features = CpuFeatures.Detect();
         List<KernelTable> tables = [];
         Dictionary<InstructionSet, string> reasons = [];
         foreach (InstructionSet set in s_preference)
@@ -56,29 +57,32 @@ public sealed class KernelTable
             if (!features.Supports(set))
             {
                 reasons[set] = "the processor, the system or the runtime's settings do not offer it";
+                continue;
             }
-            else if (Create(set) is { } table)
+
+            try
             {
-                tables.Add(table);
+                tables.Add(new KernelTable(set, create(set)));
             }
-            else
+            catch (Exception exception) when (exception is Win32Exception or PlatformNotSupportedException)
             {
-                reasons[set] = "this build has no kernels for it";
+                reasons[set] = $"the system refuses executable memory: {exception.Message}";
             }
         }
 
         return new Choice(tables, reasons);
     }
 
-    private static KernelTable? Create(InstructionSet set) => set switch
+    private static QuantizedConvKernel Create(InstructionSet set) => set switch
     {
-        InstructionSet.Scalar => new KernelTable(set, new ScalarQuantizedConv()),
-        InstructionSet.Vector128 => new KernelTable(set, new Vector128QuantizedConv()),
-        InstructionSet.Avx2 => new KernelTable(set, new Avx2QuantizedConv()),
-        InstructionSet.Avx512BW => new KernelTable(set, new Avx512BWQuantizedConv()),
-        InstructionSet.AvxVnni => new KernelTable(set, new AvxVnniQuantizedConv()),
-        _ => null,
+        InstructionSet.Vector128 => new Vector128QuantizedConv(),
+        InstructionSet.Avx2 => new Avx2QuantizedConv(),
+        InstructionSet.AvxVnni => new AvxVnniQuantizedConv(),
+        InstructionSet.Avx512BW => new Avx512BWQuantizedConv(),
+        InstructionSet.Avx512Vnni => new Avx512VnniQuantizedConv(),
+        _ => new ScalarQuantizedConv(),
     };
 
-    private sealed record Choice(IReadOnlyList<KernelTable> Tables, IReadOnlyDictionary<InstructionSet, string> Reasons);
+    /// <summary>What can be used, the fastest first, and why the rest cannot.</summary>
+    internal sealed record Choice(IReadOnlyList<KernelTable> Tables, IReadOnlyDictionary<InstructionSet, string> Reasons);
 }

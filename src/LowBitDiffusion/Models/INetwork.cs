@@ -12,7 +12,7 @@ public interface INetwork
     IReadOnlyList<string> InputNames { get; }
 
     /// <summary>Rows of the table of class embeddings, the null label's included; 0 for a network without labels.</summary>
-    int ClassLabels { get; }
+    int ClassLabels => 0;
 
     /// <summary>Shapes of all required inputs at the size the configuration names.</summary>
     /// <param name="batch">Images.</param>

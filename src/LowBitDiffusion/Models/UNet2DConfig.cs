@@ -25,13 +25,13 @@ internal enum ClassEmbedding
     Timestep,
     /// <summary>Already a vector.</summary>
     Identity,
+    /// <summary>A vector that goes through layers of its own.</summary>
+    Projection,
 }
 
 /// <summary>The settings of diffusers' <c>UNet2DModel</c> that change its arithmetic; defaults are diffusers'.</summary>
 internal sealed record UNet2DConfig
 {
-    private static readonly HashSet<string> WithoutEffect = ["dropout", "num_train_timesteps"];
-
     private static readonly Dictionary<string, UNet2DBlock> DownBlocks = new()
     {
         ["DownBlock2D"] = new(Attention: false, Resnet: false),
@@ -84,7 +84,6 @@ internal sealed record UNet2DConfig
             ["learned"] = TimeProjection.Learned,
         });
         int? classes = config.GetNullableInt("num_class_embeds");
-        string? classEmbedType = config.GetNullableString("class_embed_type");
         int[] size = config.HasValue("sample_size") ? config.GetIntPerBlock("sample_size", 2) : [32, 32];
         UNet2DConfig result = new()
         {
@@ -112,19 +111,18 @@ internal sealed record UNet2DConfig
             {
                 Groups = groups,
                 Epsilon = config.GetFloat("norm_eps", 1e-5f),
-                Activation = ConfigValues.Activation(config, "act_fn"),
+                Activation = ConfigValues.Activation(config, "act_fn", "silu"),
                 ScaleShift = scaleShift,
             },
-            ClassEmbedding = classEmbedType switch
-            {
-                null => classes is null ? ClassEmbedding.None : ClassEmbedding.Table,
-                "timestep" => ClassEmbedding.Timestep,
-                "identity" => ClassEmbedding.Identity,
-                _ => throw ConfigValues.Error(config, "class_embed_type", $"expected null, timestep or identity, found {classEmbedType}"),
-            },
+            ClassEmbedding = ConfigValues.OneOf<ClassEmbedding>(
+                config,
+                "class_embed_type",
+                whenMissing: null,
+                new() { ["timestep"] = ClassEmbedding.Timestep, ["identity"] = ClassEmbedding.Identity },
+                whenNull: classes is null ? ClassEmbedding.None : ClassEmbedding.Table),
             ClassTableRows = classes ?? 0,
         };
-        config.RejectUnknown(WithoutEffect);
+        ConfigValues.RejectUnknown(config, "dropout", "num_train_timesteps");
         return result;
     }
 

@@ -12,7 +12,9 @@ public sealed class UNet2DModel : INetwork
 {
     private readonly UNet2DConfig _config;
 
-    internal UNet2DModel(JsonConfig config) => _config = UNet2DConfig.Read(config);
+    /// <summary>Reads <c>config.json</c>.</summary>
+    /// <exception cref="ModelFormatException">A value is missing, of the wrong kind, or not supported.</exception>
+    public UNet2DModel(JsonConfig config) => _config = UNet2DConfig.Read(config);
 
     /// <inheritdoc/>
     public string ClassName => nameof(UNet2DModel);
@@ -95,12 +97,12 @@ public sealed class UNet2DModel : INetwork
     /// <summary>Embedding of the timestep plus the label's.</summary>
     private Node TimeAndClass(GraphBuilder g, Node timestep, Node? labels)
     {
-        Node time = TimestepEmbedding.Write(g, "time_embedding", g.Tap("time_proj", Project(g, timestep)), _config.TimeEmbeddingDim, _config.Resnet.Activation);
+        Node time = TimestepEmbedding.Write(g, "time_embedding", g.Tap("time_proj", Project(g, timestep)), _config.TimeEmbeddingDim);
         if (labels is null) return time;
         return g.Add(time, _config.ClassEmbedding switch
         {
             ClassEmbedding.Table => g.Embedding("class_embedding", labels, _config.ClassTableRows, _config.TimeEmbeddingDim),
-            ClassEmbedding.Timestep => TimestepEmbedding.Write(g, "class_embedding", Project(g, labels), _config.TimeEmbeddingDim, _config.Resnet.Activation),
+            ClassEmbedding.Timestep => TimestepEmbedding.Write(g, "class_embedding", Project(g, labels), _config.TimeEmbeddingDim),
             _ => labels,
         });
     }

@@ -47,7 +47,7 @@ internal sealed class DdimScheduler : Scheduler
         double deviation = _eta * previous.Sigma / level.Sigma * Math.Sqrt(1 - alphaRatio);
 
         ToOriginal(level, prediction, sample, _original);
-        if (_useClipped) SampleMath.Combine(_epsilon, 1 / level.Sigma, sample, -level.Alpha / level.Sigma, _original);
+        if (_useClipped) ToLimitedNoise(level, prediction, sample, _epsilon);
         else ToNoise(level, prediction, sample, _epsilon);
 
         // At η = 1 rounding may leave the direction's square a hair below zero.

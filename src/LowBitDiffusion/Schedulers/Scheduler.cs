@@ -33,10 +33,6 @@ internal abstract class Scheduler : IScheduler
     /// <summary>Calls made before this one.</summary>
     protected int CallsMade { get; private set; }
 
-    protected int SampleLength => _sampleLength;
-
-    protected int Batch => _batch;
-
     protected NoiseLevel Level(int call) => _levels[call];
 
     public virtual bool NeedsNoise(int call) => false;
@@ -103,6 +99,19 @@ internal abstract class Scheduler : IScheduler
     {
         (double ofSample, double ofPrediction) = level.Noise(Prediction);
         SampleMath.Combine(noise, ofSample, sample, ofPrediction, prediction);
+    }
+
+    /// <summary>The noise that goes with the clipped or thresholded clean sample: <c>(x − α x₀) / σ</c>.</summary>
+    protected void ToLimitedNoise(NoiseLevel level, ReadOnlySpan<float> prediction, ReadOnlySpan<float> sample, Span<float> noise)
+    {
+        if (Limiter is not { IsActive: true })
+        {
+            ToNoise(level, prediction, sample, noise);
+            return;
+        }
+
+        ToOriginal(level, prediction, sample, noise);
+        SampleMath.Combine(noise, 1 / level.Sigma, sample, -level.Alpha / level.Sigma, noise);
     }
 
     // [N, 2C, H, W] holds mean and variance image by image, so the mean of a batch is not contiguous.

@@ -6,6 +6,17 @@ public static class SchedulerFactory
     private static readonly (string Name, Func<SchedulerConfig, SamplingRun, IScheduler> Create)[] Kinds =
     [
         ("DDIMScheduler", (config, run) => new DdimScheduler(config, run)),
+        ("DDPMScheduler", (config, run) => new DdpmScheduler(config, run)),
+        ("DPMSolverMultistepScheduler", (config, run) => new DpmSolverMultistepScheduler(config, run)),
+        ("DPMSolverSinglestepScheduler", (config, run) => new DpmSolverSinglestepScheduler(config, run)),
+        ("EulerAncestralDiscreteScheduler", (config, run) => new EulerAncestralScheduler(config, run)),
+        ("EulerDiscreteScheduler", (config, run) => new EulerScheduler(config, run)),
+        ("FlowMatchEulerDiscreteScheduler", (config, run) => new FlowMatchEulerScheduler(config, run)),
+        ("HeunDiscreteScheduler", (config, run) => new HeunScheduler(config, run)),
+        ("LCMScheduler", (config, run) => new LcmScheduler(config, run)),
+        ("LMSDiscreteScheduler", (config, run) => new LmsScheduler(config, run)),
+        ("PNDMScheduler", (config, run) => new PndmScheduler(config, run)),
+        ("UniPCMultistepScheduler", (config, run) => new UniPcScheduler(config, run)),
     ];
 
     /// <summary>The values of <c>_class_name</c> there are schedulers for.</summary>

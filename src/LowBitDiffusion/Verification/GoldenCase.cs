@@ -24,13 +24,14 @@ public sealed class GoldenCase : IDisposable
     private const double DefaultTolerance = 1e-4;
 
     private readonly string _folder;
-    private readonly ITensorSource _source;
+    private readonly ComponentFolder _component;
     private readonly ModelWeights _weights;
 
-    private GoldenCase(string folder, INetwork network, ITensorSource source)
+    private GoldenCase(string folder, ComponentFolder component)
     {
-        (_folder, Network, _source) = (folder, network, source);
-        _weights = new ModelWeights(source, network);
+        (_folder, _component) = (folder, component);
+        Network = NetworkRegistry.Create(component.Config);
+        _weights = new ModelWeights(component.Weights, Network);
     }
 
     /// <summary>The network.</summary>
@@ -43,9 +44,16 @@ public sealed class GoldenCase : IDisposable
     /// <exception cref="ModelFormatException">Configuration or weights are missing, damaged or of an unknown kind.</exception>
     public static GoldenCase Open(string folder)
     {
-        INetwork network = NetworkRegistry.Create(JsonConfig.Open(Path.Combine(folder, "config.json")));
-        string weights = Path.Combine(folder, "diffusion_pytorch_model.safetensors");
-        return new GoldenCase(folder, network, SafeTensorsFile.Open(File.Exists(weights) ? weights : Path.Combine(folder, "model.safetensors")));
+        ComponentFolder component = ComponentFolder.Open(folder);
+        try
+        {
+            return new GoldenCase(folder, component);
+        }
+        catch
+        {
+            component.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Runs one file and compares every output, and every captured module output that the executor reports.</summary>
@@ -85,7 +93,7 @@ public sealed class GoldenCase : IDisposable
     }
 
     /// <summary>Closes the weights.</summary>
-    public void Dispose() => _source.Dispose();
+    public void Dispose() => _component.Dispose();
 
     private static (Dictionary<string, TensorShape> Shapes, Dictionary<string, float[]> Values) Inputs(SafeTensorsFile io)
     {

@@ -24,14 +24,14 @@ internal static class EmbeddingArithmetic
         int half = op.Features / 2;
         float[] y = new float[timesteps.Length * op.Features];
         for (int n = 0; n < timesteps.Length; n++)
-        for (int i = 0; i < half; i++)
-        {
-            float exponent = (float)-Math.Log(10000) * i / (half - op.Shift);
-            float angle = timesteps[n] * (float)Math.Exp(exponent);
-            float sine = (float)Math.Sin(angle), cosine = (float)Math.Cos(angle);
-            y[n * op.Features + i] = op.CosineFirst ? cosine : sine;
-            y[n * op.Features + half + i] = op.CosineFirst ? sine : cosine;
-        }
+            for (int i = 0; i < half; i++)
+            {
+                float exponent = (float)-Math.Log(10000) * i / (half - op.Shift);
+                float angle = timesteps[n] * (float)Math.Exp(exponent);
+                float sine = (float)Math.Sin(angle), cosine = (float)Math.Cos(angle);
+                y[n * op.Features + i] = op.CosineFirst ? cosine : sine;
+                y[n * op.Features + half + i] = op.CosineFirst ? sine : cosine;
+            }
 
         return y;
     }
@@ -41,12 +41,12 @@ internal static class EmbeddingArithmetic
         int half = frequencies.Length;
         float[] y = new float[timesteps.Length * 2 * half];
         for (int n = 0; n < timesteps.Length; n++)
-        for (int i = 0; i < half; i++)
-        {
-            float angle = (float)Math.Log(timesteps[n]) * frequencies[i] * 2 * MathF.PI;
-            y[n * 2 * half + i] = (float)Math.Sin(angle);
-            y[n * 2 * half + half + i] = (float)Math.Cos(angle);
-        }
+            for (int i = 0; i < half; i++)
+            {
+                float angle = (float)Math.Log(timesteps[n]) * frequencies[i] * 2 * MathF.PI;
+                y[n * 2 * half + i] = (float)Math.Sin(angle);
+                y[n * 2 * half + half + i] = (float)Math.Cos(angle);
+            }
 
         return y;
     }

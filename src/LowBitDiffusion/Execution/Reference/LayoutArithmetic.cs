@@ -31,12 +31,12 @@ internal static class LayoutArithmetic
     {
         float[] y = new float[to.Elements];
         for (int plane = 0; plane < to[0] * to[1]; plane++)
-        for (int i = 0; i < to[2]; i++)
-        for (int j = 0; j < to[3]; j++)
-        {
-            int row = i * from[2] / to[2], column = j * from[3] / to[3];
-            y[(plane * to[2] + i) * to[3] + j] = x[(plane * from[2] + row) * from[3] + column];
-        }
+            for (int i = 0; i < to[2]; i++)
+                for (int j = 0; j < to[3]; j++)
+                {
+                    int row = i * from[2] / to[2], column = j * from[3] / to[3];
+                    y[(plane * to[2] + i) * to[3] + j] = x[(plane * from[2] + row) * from[3] + column];
+                }
 
         return y;
     }
@@ -45,12 +45,12 @@ internal static class LayoutArithmetic
     {
         float[] y = new float[to.Elements];
         for (int plane = 0; plane < to[0] * to[1]; plane++)
-        for (int i = 0; i < to[2]; i++)
-        for (int j = 0; j < to[3]; j++)
-        {
-            int above = (plane * from[2] + 2 * i) * from[3] + 2 * j, below = above + from[3];
-            y[(plane * to[2] + i) * to[3] + j] = (float)(((double)x[above] + x[above + 1] + x[below] + x[below + 1]) / 4);
-        }
+            for (int i = 0; i < to[2]; i++)
+                for (int j = 0; j < to[3]; j++)
+                {
+                    int above = (plane * from[2] + 2 * i) * from[3] + 2 * j, below = above + from[3];
+                    y[(plane * to[2] + i) * to[3] + j] = (float)(((double)x[above] + x[above + 1] + x[below] + x[below + 1]) / 4);
+                }
 
         return y;
     }
@@ -60,9 +60,9 @@ internal static class LayoutArithmetic
     {
         float[] y = new float[x.Length];
         for (int n = 0; n < batch; n++)
-        for (int i = 0; i < rows; i++)
-        for (int j = 0; j < columns; j++)
-            y[(n * columns + j) * rows + i] = x[(n * rows + i) * columns + j];
+            for (int i = 0; i < rows; i++)
+                for (int j = 0; j < columns; j++)
+                    y[(n * columns + j) * rows + i] = x[(n * rows + i) * columns + j];
         return y;
     }
 

@@ -11,30 +11,30 @@ internal static class MatrixArithmetic
         float[] y = new float[to.Elements];
         double[] sums = new double[outHeight * outWidth];
         for (int n = 0; n < to[0]; n++)
-        for (int o = 0; o < op.OutChannels; o++)
-        {
-            Array.Clear(sums);
-            for (int c = 0; c < op.InChannels; c++)
-            for (int r = 0; r < op.Kernel; r++)
-            for (int s = 0; s < op.Kernel; s++)
+            for (int o = 0; o < op.OutChannels; o++)
             {
-                double w = weight[((o * op.InChannels + c) * op.Kernel + r) * op.Kernel + s];
-                ReadOnlySpan<float> image = x.AsSpan((n * op.InChannels + c) * height * width, height * width);
-                for (int i = 0; i < outHeight; i++)
-                {
-                    int row = i * op.Stride + r - op.Padding.Top;
-                    if (row < 0 || row >= height) continue;
-                    for (int j = 0; j < outWidth; j++)
-                    {
-                        int column = j * op.Stride + s - op.Padding.Left;
-                        if (column >= 0 && column < width) sums[i * outWidth + j] += w * image[row * width + column];
-                    }
-                }
-            }
+                Array.Clear(sums);
+                for (int c = 0; c < op.InChannels; c++)
+                    for (int r = 0; r < op.Kernel; r++)
+                        for (int s = 0; s < op.Kernel; s++)
+                        {
+                            double w = weight[((o * op.InChannels + c) * op.Kernel + r) * op.Kernel + s];
+                            ReadOnlySpan<float> image = x.AsSpan((n * op.InChannels + c) * height * width, height * width);
+                            for (int i = 0; i < outHeight; i++)
+                            {
+                                int row = i * op.Stride + r - op.Padding.Top;
+                                if (row < 0 || row >= height) continue;
+                                for (int j = 0; j < outWidth; j++)
+                                {
+                                    int column = j * op.Stride + s - op.Padding.Left;
+                                    if (column >= 0 && column < width) sums[i * outWidth + j] += w * image[row * width + column];
+                                }
+                            }
+                        }
 
-            Span<float> result = y.AsSpan((n * op.OutChannels + o) * sums.Length, sums.Length);
-            for (int i = 0; i < sums.Length; i++) result[i] = (float)sums[i] + (bias is null ? 0 : bias[o]);
-        }
+                Span<float> result = y.AsSpan((n * op.OutChannels + o) * sums.Length, sums.Length);
+                for (int i = 0; i < sums.Length; i++) result[i] = (float)sums[i] + (bias is null ? 0 : bias[o]);
+            }
 
         return y;
     }
@@ -44,12 +44,12 @@ internal static class MatrixArithmetic
         int rows = x.Length / op.InFeatures;
         float[] y = new float[rows * op.OutFeatures];
         for (int m = 0; m < rows; m++)
-        for (int o = 0; o < op.OutFeatures; o++)
-        {
-            double sum = 0;
-            for (int k = 0; k < op.InFeatures; k++) sum += (double)x[m * op.InFeatures + k] * weight[o * op.InFeatures + k];
-            y[m * op.OutFeatures + o] = (float)sum + (bias is null ? 0 : bias[o]);
-        }
+            for (int o = 0; o < op.OutFeatures; o++)
+            {
+                double sum = 0;
+                for (int k = 0; k < op.InFeatures; k++) sum += (double)x[m * op.InFeatures + k] * weight[o * op.InFeatures + k];
+                y[m * op.OutFeatures + o] = (float)sum + (bias is null ? 0 : bias[o]);
+            }
 
         return y;
     }
@@ -62,28 +62,28 @@ internal static class MatrixArithmetic
         float[] y = new float[batch * length * valuesShape[2]];
         double[] p = new double[keys];
         for (int n = 0; n < batch; n++)
-        for (int h = 0; h < op.Heads; h++)
-        for (int i = 0; i < length; i++)
-        {
-            int visible = op.Causal ? Math.Min(i + 1, keys) : keys;
-            double max = double.NegativeInfinity;
-            for (int j = 0; j < visible; j++)
-            {
-                double dot = 0;
-                for (int c = 0; c < width; c++) dot += (double)q[(n * length + i) * queries[2] + h * width + c] * k[(n * keys + j) * queries[2] + h * width + c];
-                p[j] = dot * scale + (mask is null ? 0 : mask[n * keys + j]);
-                max = Math.Max(max, p[j]);
-            }
+            for (int h = 0; h < op.Heads; h++)
+                for (int i = 0; i < length; i++)
+                {
+                    int visible = op.Causal ? Math.Min(i + 1, keys) : keys;
+                    double max = double.NegativeInfinity;
+                    for (int j = 0; j < visible; j++)
+                    {
+                        double dot = 0;
+                        for (int c = 0; c < width; c++) dot += (double)q[(n * length + i) * queries[2] + h * width + c] * k[(n * keys + j) * queries[2] + h * width + c];
+                        p[j] = dot * scale + (mask is null ? 0 : mask[n * keys + j]);
+                        max = Math.Max(max, p[j]);
+                    }
 
-            double sum = 0;
-            for (int j = 0; j < visible; j++) sum += p[j] = Math.Exp(p[j] - max);
-            for (int c = 0; c < valueWidth; c++)
-            {
-                double mix = 0;
-                for (int j = 0; j < visible; j++) mix += p[j] * v[(n * keys + j) * valuesShape[2] + h * valueWidth + c];
-                y[(n * length + i) * valuesShape[2] + h * valueWidth + c] = (float)(mix / sum);
-            }
-        }
+                    double sum = 0;
+                    for (int j = 0; j < visible; j++) sum += p[j] = Math.Exp(p[j] - max);
+                    for (int c = 0; c < valueWidth; c++)
+                    {
+                        double mix = 0;
+                        for (int j = 0; j < visible; j++) mix += p[j] * v[(n * keys + j) * valuesShape[2] + h * valueWidth + c];
+                        y[(n * length + i) * valuesShape[2] + h * valueWidth + c] = (float)(mix / sum);
+                    }
+                }
 
         return y;
     }

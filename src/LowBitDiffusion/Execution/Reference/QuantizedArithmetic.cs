@@ -35,12 +35,12 @@ internal static class QuantizedArithmetic
         {
             (float d, int z) = module.Input.At(timestep, segment.InputSegment);
             for (int n = 0; n < batch; n++)
-            for (int c = segment.Start; c < segment.Start + segment.Count; c++)
-            {
-                float inverse = 1 / (module.InputChannelScales is { } s ? d * s[c] : d);
-                for (int i = (n * module.InChannels + c) * positions; i < (n * module.InChannels + c + 1) * positions; i++)
-                    codes[i] = (int)Math.Clamp(MathF.Round(x[i] * inverse, MidpointRounding.ToEven) + z, 0, top);
-            }
+                for (int c = segment.Start; c < segment.Start + segment.Count; c++)
+                {
+                    float inverse = 1 / (module.InputChannelScales is { } s ? d * s[c] : d);
+                    for (int i = (n * module.InChannels + c) * positions; i < (n * module.InChannels + c + 1) * positions; i++)
+                        codes[i] = (int)Math.Clamp(MathF.Round(x[i] * inverse, MidpointRounding.ToEven) + z, 0, top);
+                }
         }
 
         return codes;
@@ -53,39 +53,39 @@ internal static class QuantizedArithmetic
         float[] y = new float[to.Elements];
         int[] sums = new int[outHeight * outWidth];
         for (int n = 0; n < to[0]; n++)
-        for (int o = 0; o < op.OutChannels; o++)
-        {
-            Span<float> result = y.AsSpan((n * op.OutChannels + o) * sums.Length, sums.Length);
-            foreach (ChannelSegment segment in module.Segments)
+            for (int o = 0; o < op.OutChannels; o++)
             {
-                (float d, int z) = module.Input.At(timestep, segment.InputSegment);
-                int weightSum = 0;
-                Array.Clear(sums);
-                for (int c = segment.Start; c < segment.Start + segment.Count; c++)
-                for (int r = 0; r < op.Kernel; r++)
-                for (int s = 0; s < op.Kernel; s++)
+                Span<float> result = y.AsSpan((n * op.OutChannels + o) * sums.Length, sums.Length);
+                foreach (ChannelSegment segment in module.Segments)
                 {
-                    int w = module.Codes[((o * op.InChannels + c) * op.Kernel + r) * op.Kernel + s];
-                    weightSum += w;
-                    ReadOnlySpan<int> image = codes.AsSpan((n * op.InChannels + c) * height * width, height * width);
-                    for (int i = 0; i < outHeight; i++)
-                    for (int j = 0; j < outWidth; j++)
-                    {
-                        int row = i * op.Stride + r - op.Padding.Top, column = j * op.Stride + s - op.Padding.Left;
-                        bool inside = row >= 0 && row < height && column >= 0 && column < width;
-                        sums[i * outWidth + j] += w * (inside ? image[row * width + column] : z);
-                    }
+                    (float d, int z) = module.Input.At(timestep, segment.InputSegment);
+                    int weightSum = 0;
+                    Array.Clear(sums);
+                    for (int c = segment.Start; c < segment.Start + segment.Count; c++)
+                        for (int r = 0; r < op.Kernel; r++)
+                            for (int s = 0; s < op.Kernel; s++)
+                            {
+                                int w = module.Codes[((o * op.InChannels + c) * op.Kernel + r) * op.Kernel + s];
+                                weightSum += w;
+                                ReadOnlySpan<int> image = codes.AsSpan((n * op.InChannels + c) * height * width, height * width);
+                                for (int i = 0; i < outHeight; i++)
+                                    for (int j = 0; j < outWidth; j++)
+                                    {
+                                        int row = i * op.Stride + r - op.Padding.Top, column = j * op.Stride + s - op.Padding.Left;
+                                        bool inside = row >= 0 && row < height && column >= 0 && column < width;
+                                        sums[i * outWidth + j] += w * (inside ? image[row * width + column] : z);
+                                    }
+                            }
+
+                    float scale = d * module.WeightScales[o * groups + segment.Group];
+                    for (int i = 0; i < sums.Length; i++) result[i] += (sums[i] - z * weightSum) * scale;
                 }
 
-                float scale = d * module.WeightScales[o * groups + segment.Group];
-                for (int i = 0; i < sums.Length; i++) result[i] += (sums[i] - z * weightSum) * scale;
+                if (module.Bias is { } bias)
+                {
+                    for (int i = 0; i < sums.Length; i++) result[i] += bias[o];
+                }
             }
-
-            if (module.Bias is { } bias)
-            {
-                for (int i = 0; i < sums.Length; i++) result[i] += bias[o];
-            }
-        }
 
         return y;
     }

@@ -24,10 +24,7 @@ internal sealed record AttentionBlock
         int heads = x.Shape.Channels / headDim;
         if (heads == 0) throw new GraphException(name, $"{x.Shape.Channels} channels are fewer than the {headDim} of one head");
         Node tokens = g.ToTokens(Groups is { } groups ? g.GroupNorm($"{name}.group_norm", x, groups, Epsilon) : x);
-        Node q = g.Linear($"{name}.to_q", tokens, heads * headDim);
-        Node k = g.Linear($"{name}.to_k", tokens, heads * headDim);
-        Node v = g.Linear($"{name}.to_v", tokens, heads * headDim);
-        Node h = g.Linear($"{name}.to_out.0", g.Attention(q, k, v, heads), x.Shape.Channels);
+        Node h = new Attention(heads, headDim, Bias: true).Write(g, name, tokens);
         h = g.Affine(g.Add(h, g.ToTokens(x)), 1 / OutputScaleFactor);
         return g.Tap(name, g.ToImage(h, x.Shape[2], x.Shape[3]));
     }

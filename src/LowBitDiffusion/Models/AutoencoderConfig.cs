@@ -1,0 +1,50 @@
+using LowBitDiffusion.Formats;
+using LowBitDiffusion.Models.Blocks;
+
+namespace LowBitDiffusion.Models;
+
+/// <summary>What diffusers' <c>AutoencoderKL</c> and <c>VQModel</c> have in common in their configurations.</summary>
+internal sealed record AutoencoderConfig
+{
+    // Fixed in diffusers' autoencoders.
+    private const float NormEpsilon = 1e-6f;
+
+    public required int InChannels { get; init; }
+    public required int OutChannels { get; init; }
+    public required int LatentChannels { get; init; }
+    public required IReadOnlyList<int> BlockOutChannels { get; init; }
+    public required int LayersPerBlock { get; init; }
+    public required bool HasMidAttention { get; init; }
+    public required ResnetBlock2D Resnet { get; init; }
+
+    /// <summary>Reads the common settings.</summary>
+    /// <exception cref="ModelFormatException">A value is missing, of the wrong kind, or not supported.</exception>
+    public static AutoencoderConfig Read(JsonConfig config)
+    {
+        int[] channels = config.GetIntArray("block_out_channels", [64]);
+        CheckBlocks(config, "down_block_types", "DownEncoderBlock2D", channels.Length);
+        CheckBlocks(config, "up_block_types", "UpDecoderBlock2D", channels.Length);
+        return new AutoencoderConfig
+        {
+            InChannels = config.GetInt("in_channels", 3),
+            OutChannels = config.GetInt("out_channels", 3),
+            LatentChannels = config.GetInt("latent_channels", 4),
+            BlockOutChannels = channels,
+            LayersPerBlock = config.GetInt("layers_per_block", 1),
+            HasMidAttention = config.GetBool("mid_block_add_attention", true),
+            Resnet = new ResnetBlock2D
+            {
+                Groups = config.GetInt("norm_num_groups", 32),
+                Epsilon = NormEpsilon,
+                Activation = ConfigValues.Activation(config, "act_fn", "silu"),
+            },
+        };
+    }
+
+    private static void CheckBlocks(JsonConfig config, string key, string only, int count)
+    {
+        string[] names = config.GetStringArray(key, [only]);
+        foreach (string name in names) ConfigValues.Meaning<bool>(config, key, name, new() { [only] = true });
+        if (names.Length != count) throw ConfigValues.Error(config, key, $"expected {count} blocks, one per entry of block_out_channels, found {names.Length}");
+    }
+}
