@@ -17,14 +17,7 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
     internal Avx512VnniQuantizedConv()
     {
         Assembler assembler = new();
-        _entries = new int[Avx512VnniTile.MaxRows * 2];
-        for (int entry = 0; entry < _entries.Length; entry++)
-        {
-            assembler.Align(64);
-            _entries[entry] = assembler.Length;
-            Avx512VnniTile.Write(assembler, CallingConvention.Current, (entry / 2) + 1, nibbles: entry % 2 != 0);
-        }
-
+        _entries = Write(assembler, CallingConvention.Current);
         _code = new ExecutableMemory(assembler.Finish());
     }
 
@@ -35,7 +28,36 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
     public override string Name => "vpdpbusd zmm, assembled, 12×32";
 
     /// <inheritdoc/>
+    public override IReadOnlyList<string> Listing
+    {
+        get
+        {
+            List<string> listing = [];
+            _ = Write(new Assembler(listing), CallingConvention.Current);
+            return listing;
+        }
+    }
+
+    /// <inheritdoc/>
     internal override PackedLayout Layout => new(Avx512VnniTile.PanelWidth, Nibbles: true);
+
+    /// <summary>Writes all routines; gives where each begins.</summary>
+    internal static int[] Write(Assembler assembler, CallingConvention convention)
+    {
+        int[] entries = new int[Avx512VnniTile.MaxRows * 2];
+        for (int rows = 1; rows <= Avx512VnniTile.MaxRows; rows++)
+        {
+            foreach (bool nibbles in (bool[])[false, true])
+            {
+                assembler.Align(64);
+                assembler.Remark($"{rows} × {Avx512VnniTile.PanelWidth}, {(nibbles ? "two codes" : "one code")} in a byte");
+                entries[Entry(rows, nibbles)] = assembler.Length;
+                Avx512VnniTile.Write(assembler, convention, rows, nibbles);
+            }
+        }
+
+        return entries;
+    }
 
     /// <inheritdoc/>
     private protected override void Execute(WorkerPool pool, in QuantizedConvArguments arguments)
@@ -45,8 +67,10 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
         GC.KeepAlive(_code);
     }
 
+    private static int Entry(int rows, bool nibbles) => ((rows - 1) * 2) + (nibbles ? 1 : 0);
+
     private delegate* unmanaged<VnniTileArguments*, void> Routine(int rows, bool nibbles) =>
-        (delegate* unmanaged<VnniTileArguments*, void>)(_code.Address + _entries[((rows - 1) * 2) + (nibbles ? 1 : 0)]);
+        (delegate* unmanaged<VnniTileArguments*, void>)(_code.Address + _entries[Entry(rows, nibbles)]);
 
     private readonly struct Piece(Avx512VnniQuantizedConv kernel, QuantizedConvArguments arguments, TileSchedule schedule) : IParallelBody
     {

@@ -201,6 +201,7 @@ internal sealed unsafe class Avx512VnniTile
         Copy(&_arguments->ZeroPoints, &_arguments->SegmentZeroPoint);
         Copy(&_arguments->InputScales, &_arguments->SegmentInputScale);
         _code.Mov(Codes, At(&_arguments->Codes));
+        WritePrefetch();
 
         _code.Bind(segment);
         WriteSums();
@@ -218,11 +219,24 @@ internal sealed unsafe class Avx512VnniTile
         _code.Jump(Condition.NotEqual, tile);
     }
 
+    /// <summary>Asks for the tile's part of the output while there is still much to do: large outputs lie far away when they are stored.</summary>
+    private void WritePrefetch()
+    {
+        _code.Remark("the output's lines");
+        _code.Mov(Gpr.Rax, At(&_arguments->Output));
+        for (int row = 0; row < _rows; row++)
+        {
+            for (int half = 0; half < 2; half++) _code.Prefetchw(new Address(Gpr.Rax, half * 64));
+            _code.Add(Gpr.Rax, At(&_arguments->OutputStride));
+        }
+    }
+
     /// <summary>The sums of one segment: kernel rows × runs × groups of four.</summary>
     private void WriteSums()
     {
         Label kernelRow = _code.NewLabel(), run = _code.NewLabel();
         ReadSegment();
+        _code.Remark("row pointers, sums");
         _code.Mov(Offset, At(&_arguments->Rows));
         for (int row = 0; row < _rows; row++) _code.Mov(s_rows[row], new Address(Offset, row * sizeof(byte*)));
         ForEachSum((row, half) => _code.Vpxord(Sum(row, half), Sum(row, half), Sum(row, half)));
@@ -262,6 +276,7 @@ internal sealed unsafe class Avx512VnniTile
     private void WriteRun()
     {
         Label round = _code.NewLabel(), rest = _code.NewLabel(), single = _code.NewLabel(), done = _code.NewLabel();
+        _code.Remark("a run");
         _code.Mov(Offset, At(&_arguments->RunOffset));
         _code.Add(Offset, At(&_arguments->RunLength));
         _code.Mov(At(&_arguments->RunEnd), Offset);
@@ -321,6 +336,7 @@ internal sealed unsafe class Avx512VnniTile
     private void WriteDequantization()
     {
         Zmm[] corrections = [new(24), new(25)], scales = [new(26), new(27)];
+        _code.Remark("dequantization");
         _code.Mov(Gpr.Rax, At(&_arguments->SegmentZeroPoint));
         _code.Movzx8(Gpr.Rcx, new Address(Gpr.Rax));
         _code.Mov(Gpr.Rdx, At(&_arguments->SegmentInputScale));
@@ -355,6 +371,7 @@ internal sealed unsafe class Avx512VnniTile
     /// <summary>Bias, image vector, residual, factor, store: each with a mask, since the last panel may reach over the end of a row.</summary>
     private void WriteEpilogue()
     {
+        _code.Remark("epilogue");
         Label noBias = Unless(&_arguments->Bias, Gpr.Rax);
         for (int half = 0; half < 2; half++) _code.Vmovups(Weights(half), new Address(Gpr.Rax, half * 64), s_channels[half]);
         ForEachSum((row, half) => _code.Vaddps(Sum(row, half), Sum(row, half), Weights(half)));
