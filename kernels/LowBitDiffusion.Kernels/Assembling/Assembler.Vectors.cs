@@ -32,6 +32,12 @@ internal sealed partial class Assembler
         Vector(None, Map0F, 0x11, source, default, target, mask, zeroing: false);
     }
 
+    internal void Vmovaps(Zmm target, Zmm source)
+    {
+        _listing?.Add($"vmovaps {target},{source}");
+        Vector(None, Map0F, 0x28, target, default, source);
+    }
+
     /// <summary>The low 128 bits.</summary>
     internal void Vmovups128(Address target, Zmm source)
     {

@@ -96,7 +96,7 @@ internal unsafe struct VnniTileArguments
 /// anywhere: tiles need not respect the ends of image rows, and the input is never copied.
 /// <code>
 ///   nibbles: [K/4][16 bytes-of-two-channels][4]   v = 16·w[c+16] + (w[c] mod 16)
-///            weights1 = v and F0 = 16·w[c+16]      weights0 = (v shl 4) and F0 = 16·w[c]       sums are shifted back at the end, exactly
+///            weights1 = v and F0 = 16·w[c+16]      weights0 = (v shl 4) and F0 = 16·w[c]       sums sixteen times too large, which the scale takes back
 /// </code>
 /// After each segment: value = float(S − z·W)·(d·dw), added to the earlier segments' in memory; after the last, <see cref="ConvEpilogue"/>.
 /// </summary>
@@ -236,10 +236,10 @@ internal sealed unsafe class Avx512VnniTile
     {
         Label kernelRow = _code.NewLabel(), run = _code.NewLabel();
         ReadSegment();
-        _code.Remark("row pointers, sums");
+        WriteFirstSums();
+        _code.Remark("row pointers");
         _code.Mov(Offset, At(&_arguments->Rows));
         for (int row = 0; row < _rows; row++) _code.Mov(s_rows[row], new Address(Offset, row * sizeof(byte*)));
-        ForEachSum((row, half) => _code.Vpxord(Sum(row, half), Sum(row, half), Sum(row, half)));
 
         // The rows take all registers but one: from here on the notes are kept in memory.
         _code.Bind(kernelRow);
@@ -253,7 +253,28 @@ internal sealed unsafe class Avx512VnniTile
         Advance(&_arguments->RowOffset, &_arguments->KernelRowStep, via: Offset);
         _code.Dec(At(&_arguments->KernelRowsLeft));
         _code.Jump(Condition.NotEqual, kernelRow);
-        if (_nibbles) ForEachSum((row, half) => _code.Vpsrad(Sum(row, half), Sum(row, half), 4));
+    }
+
+    /// <summary>All sums start at −z·W; in the nibble kernel, where they are made sixteen times too large, at −16·z·W.</summary>
+    private void WriteFirstSums()
+    {
+        _code.Remark("sums");
+        _code.Mov(Gpr.Rax, At(&_arguments->SegmentZeroPoint));
+        _code.Movzx8(Gpr.Rax, new Address(Gpr.Rax));
+        _code.Mov(Gpr.Rcx, At(&_arguments->SegmentSums));
+        _code.Vpxord(Input(0), Input(0), Input(0));
+        for (int half = 0; half < 2; half++)
+        {
+            _code.Vpbroadcastd(Sum(0, half), Gpr.Rax);
+            _code.Vpmulld(Sum(0, half), Sum(0, half), new Address(Gpr.Rcx, half * 64));
+            _code.Vpsubd(Sum(0, half), Input(0), Sum(0, half));
+            if (_nibbles) _code.Vpslld(Sum(0, half), Sum(0, half), 4);
+        }
+
+        for (int row = 1; row < _rows; row++)
+        {
+            for (int half = 0; half < 2; half++) _code.Vmovaps(Sum(row, half), Sum(0, half));
+        }
     }
 
     private void ReadSegment()
@@ -335,22 +356,24 @@ internal sealed unsafe class Avx512VnniTile
     /// <summary>float(S − z·W)·(d·dw), plus the earlier segments' values.</summary>
     private void WriteDequantization()
     {
-        Zmm[] corrections = [new(24), new(25)], scales = [new(26), new(27)];
+        Zmm[] scales = [new(26), new(27)];
         _code.Remark("dequantization");
-        _code.Mov(Gpr.Rax, At(&_arguments->SegmentZeroPoint));
-        _code.Movzx8(Gpr.Rcx, new Address(Gpr.Rax));
-        _code.Mov(Gpr.Rdx, At(&_arguments->SegmentInputScale));
-        _code.Mov(Gpr.Rbx, At(&_arguments->SegmentSums));
-        _code.Mov(Gpr.Rsi, At(&_arguments->SegmentScales));
+        _code.Mov(Gpr.Rax, At(&_arguments->SegmentInputScale));
+        _code.Mov(Gpr.Rcx, At(&_arguments->SegmentScales));
         for (int half = 0; half < 2; half++)
         {
-            _code.Vpbroadcastd(corrections[half], Gpr.Rcx);
-            _code.Vpmulld(corrections[half], corrections[half], new Address(Gpr.Rbx, half * 64));
-            _code.Vpbroadcastd(scales[half], new Address(Gpr.Rdx));
-            _code.Vmulps(scales[half], scales[half], new Address(Gpr.Rsi, half * 64));
+            _code.Vpbroadcastd(scales[half], new Address(Gpr.Rax));
+            _code.Vmulps(scales[half], scales[half], new Address(Gpr.Rcx, half * 64));
         }
 
-        ForEachSum((row, half) => _code.Vpsubd(Sum(row, half), Sum(row, half), corrections[half]));
+        if (_nibbles)
+        {
+            // Powers of two commute with rounding: float(16·S)·(scale/16) is float(S)·scale, bit for bit.
+            _code.Mov32(Gpr.Rax, BitConverter.SingleToInt32Bits(1f / 16));
+            _code.Vpbroadcastd(Weights(0), Gpr.Rax);
+            for (int half = 0; half < 2; half++) _code.Vmulps(scales[half], scales[half], Weights(0));
+        }
+
         ForEachSum((row, half) => _code.Vcvtdq2ps(Sum(row, half), Sum(row, half)));
         ForEachSum((row, half) => _code.Vmulps(Sum(row, half), Sum(row, half), scales[half]));
 

@@ -69,6 +69,7 @@ public sealed class AssemblerTests
         yield return WithVectors((code, a, b, c) => code.Vaddps(a, b, c), "vaddps {0},{1},{2}");
         yield return WithVectors((code, a, b, _) => code.Vpslld(a, b, 4), "vpslld {0},{1},4");
         yield return WithVectors((code, a, b, _) => code.Vpsrad(a, b, 4), "vpsrad {0},{1},4");
+        yield return WithVectors((code, a, b, _) => code.Vmovaps(a, b), "vmovaps {0},{1}");
         yield return WithVectors((code, a, b, _) => code.Vcvtdq2ps(a, b), "vcvtdq2ps {0},{1}");
     }
 
