@@ -62,8 +62,10 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
     /// <inheritdoc/>
     private protected override void Execute(WorkerPool pool, in QuantizedConvArguments arguments)
     {
-        TileSchedule schedule = new(arguments.Geometry, arguments.Weights.Plan.Panels, Avx512VnniTile.MaxRows, pool.Threads);
-        pool.For(schedule.Pieces, new Piece(this, arguments, schedule));
+        PackedPlan plan = arguments.Weights.Plan;
+        int rowsPerTile = plan.Segments.Length > 1 ? Avx512VnniTile.MaxRowsOfSegments : Avx512VnniTile.MaxRows;
+        TileSchedule schedule = new(arguments.Geometry, plan.Panels, rowsPerTile, pool.Threads);
+        pool.For(schedule.Pieces, new Piece(this, arguments, schedule, rowsPerTile));
         GC.KeepAlive(_code);
     }
 
@@ -72,7 +74,8 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
     private delegate* unmanaged<VnniTileArguments*, void> Routine(int rows, bool nibbles) =>
         (delegate* unmanaged<VnniTileArguments*, void>)(_code.Address + _entries[Entry(rows, nibbles)]);
 
-    private readonly struct Piece(Avx512VnniQuantizedConv kernel, QuantizedConvArguments arguments, TileSchedule schedule) : IParallelBody
+    private readonly struct Piece(Avx512VnniQuantizedConv kernel, QuantizedConvArguments arguments, TileSchedule schedule, int rowsPerTile)
+        : IParallelBody
     {
         [SkipLocalsInit]
         public void Run(int index)
@@ -80,15 +83,14 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
             (int firstRow, int rowEnd, int firstPanel, int panelEnd) = schedule[index];
             byte** rows = stackalloc byte*[TileSchedule.MaxBlockRows];
             float** imageVectorRows = stackalloc float*[TileSchedule.MaxBlockRows];
-            float* values = stackalloc float[Avx512VnniTile.MaxRows * Avx512VnniTile.PanelWidth];
             TileSchedule.RowPointers(arguments.Geometry, arguments.Input, firstRow, rowEnd, rows);
             if (arguments.Epilogue.ImageVector != null) ImageVectorPointers(firstRow, rowEnd, imageVectorRows);
 
             int count = rowEnd - firstRow;
-            int tiles = (count + Avx512VnniTile.MaxRows - 1) / Avx512VnniTile.MaxRows;
+            int tiles = (count + rowsPerTile - 1) / rowsPerTile;
             (int shortRows, int longTiles) = Math.DivRem(count, tiles);
             int longEnd = longTiles * (shortRows + 1);
-            VnniTileArguments tile = Shared(values);
+            VnniTileArguments tile = Shared();
             for (int panel = firstPanel; panel < panelEnd; panel++)
             {
                 SetPanel(ref tile, panel);
@@ -107,7 +109,7 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
         }
 
         /// <summary>What is the same for all tiles.</summary>
-        private VnniTileArguments Shared(float* values)
+        private VnniTileArguments Shared()
         {
             PackedPlan plan = arguments.Weights.Plan;
             return new VnniTileArguments
@@ -121,7 +123,6 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
                 SegmentStep = (nint)plan.PaddedChannels * sizeof(float),
                 ZeroPoints = arguments.InputZeroPoints,
                 InputScales = arguments.InputScales,
-                Values = values,
                 ResidualStride = arguments.Epilogue.ResidualStride * sizeof(float),
                 OutputScale = BitConverter.SingleToInt32Bits(arguments.Epilogue.OutputScale),
                 OutputStride = arguments.Epilogue.OutputStride * sizeof(float),
@@ -140,7 +141,7 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
             tile.Channels = (nint)((1L << channels) - 1);
         }
 
-        private void RunTiles(ref VnniTileArguments tile, int tiles, int rowsPerTile, int firstRow, byte** rows, float** imageVectorRows)
+        private void RunTiles(ref VnniTileArguments tile, int tiles, int rowCount, int firstRow, byte** rows, float** imageVectorRows)
         {
             if (tiles == 0) return;
             ConvEpilogue epilogue = arguments.Epilogue;
@@ -149,7 +150,7 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
             tile.ImageVectorRows = epilogue.ImageVector == null ? null : imageVectorRows;
             tile.Residual = epilogue.Residual == null ? null : epilogue.Residual + (firstRow * epilogue.ResidualStride) + (tile.PanelOffset / sizeof(float));
             tile.Output = epilogue.Output + (firstRow * epilogue.OutputStride) + (tile.PanelOffset / sizeof(float));
-            kernel.Routine(rowsPerTile, arguments.Weights.FourBit)((VnniTileArguments*)Unsafe.AsPointer(ref tile));
+            kernel.Routine(rowCount, arguments.Weights.FourBit)((VnniTileArguments*)Unsafe.AsPointer(ref tile));
         }
     }
 }

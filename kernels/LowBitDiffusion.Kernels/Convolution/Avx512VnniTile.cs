@@ -35,9 +35,6 @@ internal unsafe struct VnniTileArguments
     public byte* ZeroPoints;
     public float* InputScales;
 
-    /// <summary>Room for the values of a tile between its segments.</summary>
-    public float* Values;
-
     /// <summary>Bias of the panel's channels, or null.</summary>
     public float* Bias;
 
@@ -98,12 +95,16 @@ internal unsafe struct VnniTileArguments
 ///   nibbles: [K/4][16 bytes-of-two-channels][4]   v = 16·w[c+16] + (w[c] mod 16)
 ///            weights1 = v and F0 = 16·w[c+16]      weights0 = (v shl 4) and F0 = 16·w[c]       sums sixteen times too large, which the scale takes back
 /// </code>
-/// After each segment: value = float(S − z·W)·(d·dw), added to the earlier segments' in memory; after the last, <see cref="ConvEpilogue"/>.
+/// After each segment: value = float(S − z·W)·(d·dw), added to the earlier segments' values; after the last, <see cref="ConvEpilogue"/>. Values of
+/// several segments need registers too, so such tiles have at most 6 rows: zmm0–11 hold sums, zmm12–23 values.
 /// </summary>
 internal sealed unsafe class Avx512VnniTile
 {
     internal const int MaxRows = 12;
     internal const int PanelWidth = 32;
+
+    /// <summary>Most rows of a tile with several segments: half of the registers hold sums, half the values of earlier segments.</summary>
+    internal const int MaxRowsOfSegments = MaxRows / 2;
 
     private const int GroupsPerRound = 4;
     private const Gpr Codes = Gpr.R14, Offset = Gpr.Rbp, Arguments = Gpr.R15;
@@ -143,6 +144,11 @@ internal sealed unsafe class Avx512VnniTile
 
     private static Zmm Sum(int row, int half) => new((row * 2) + half);
 
+    /// <summary>Where the values of all segments so far are kept: in registers of their own, or, with a single segment, where the sums were.</summary>
+    private Zmm Value(int row, int half) => KeepsValues ? new Zmm((MaxRowsOfSegments * 2) + (row * 2) + half) : Sum(row, half);
+
+    private bool KeepsValues => _rows <= MaxRowsOfSegments;
+
     private static Zmm Weights(int half) => new(24 + half);
 
     /// <summary>A register for a row's input; the nibble kernel needs the last two of them.</summary>
@@ -180,7 +186,7 @@ internal sealed unsafe class Avx512VnniTile
 
     private void WriteTiles()
     {
-        Label tile = _code.NewLabel(), segment = _code.NewLabel(), finished = _code.NewLabel();
+        Label tile = _code.NewLabel(), segment = _code.NewLabel();
         for (int half = 0; half < 2; half++)
         {
             _code.Mov32(Gpr.Rax, At((ushort*)&_arguments->Channels + half));
@@ -207,12 +213,7 @@ internal sealed unsafe class Avx512VnniTile
         WriteSums();
         WriteDequantization();
         _code.Dec(At(&_arguments->SegmentsLeft));
-        _code.Jump(Condition.Equal, finished);
-        _code.Mov(Gpr.Rax, At(&_arguments->Values));
-        ForEachSum((row, half) => _code.Vmovups(new Address(Gpr.Rax, ((row * 2) + half) * 64), Sum(row, half)));
-        _code.Jmp(segment);
-
-        _code.Bind(finished);
+        _code.Jump(Condition.NotEqual, segment);
         WriteEpilogue();
         _code.Add(At(&_arguments->Rows), _rows * sizeof(byte*));
         _code.Dec(At(&_arguments->Tiles));
@@ -377,13 +378,18 @@ internal sealed unsafe class Avx512VnniTile
         ForEachSum((row, half) => _code.Vcvtdq2ps(Sum(row, half), Sum(row, half)));
         ForEachSum((row, half) => _code.Vmulps(Sum(row, half), Sum(row, half), scales[half]));
 
-        Label first = _code.NewLabel();
-        _code.Mov(Gpr.Rcx, At(&_arguments->SegmentsLeft));
-        _code.Cmp(Gpr.Rcx, At(&_arguments->SegmentCount));
-        _code.Jump(Condition.Equal, first);
-        _code.Mov(Gpr.Rcx, At(&_arguments->Values));
-        ForEachSum((row, half) => _code.Vaddps(Sum(row, half), Sum(row, half), new Address(Gpr.Rcx, ((row * 2) + half) * 64)));
-        _code.Bind(first);
+        if (KeepsValues)
+        {
+            Label first = _code.NewLabel(), added = _code.NewLabel();
+            _code.Mov(Gpr.Rcx, At(&_arguments->SegmentsLeft));
+            _code.Cmp(Gpr.Rcx, At(&_arguments->SegmentCount));
+            _code.Jump(Condition.Equal, first);
+            ForEachSum((row, half) => _code.Vaddps(Value(row, half), Value(row, half), Sum(row, half)));
+            _code.Jmp(added);
+            _code.Bind(first);
+            ForEachSum((row, half) => _code.Vmovaps(Value(row, half), Sum(row, half)));
+            _code.Bind(added);
+        }
 
         _code.Add(At(&_arguments->SegmentZeroPoint), sizeof(byte));
         _code.Add(At(&_arguments->SegmentInputScale), sizeof(float));
@@ -397,7 +403,7 @@ internal sealed unsafe class Avx512VnniTile
         _code.Remark("epilogue");
         Label noBias = Unless(&_arguments->Bias, Gpr.Rax);
         for (int half = 0; half < 2; half++) _code.Vmovups(Weights(half), new Address(Gpr.Rax, half * 64), s_channels[half]);
-        ForEachSum((row, half) => _code.Vaddps(Sum(row, half), Sum(row, half), Weights(half)));
+        ForEachSum((row, half) => _code.Vaddps(Value(row, half), Value(row, half), Weights(half)));
         _code.Bind(noBias);
 
         Label noVector = Unless(&_arguments->ImageVectorRows, Gpr.Rax);
@@ -422,12 +428,12 @@ internal sealed unsafe class Avx512VnniTile
         _code.Bind(noResidual);
 
         _code.Vpbroadcastd(Weights(0), At(&_arguments->OutputScale));
-        ForEachSum((row, half) => _code.Vmulps(Sum(row, half), Sum(row, half), Weights(0)));
+        ForEachSum((row, half) => _code.Vmulps(Value(row, half), Value(row, half), Weights(0)));
 
         _code.Mov(Gpr.Rax, At(&_arguments->Output));
         for (int row = 0; row < _rows; row++)
         {
-            for (int half = 0; half < 2; half++) _code.Vmovups(new Address(Gpr.Rax, half * 64), Sum(row, half), s_channels[half]);
+            for (int half = 0; half < 2; half++) _code.Vmovups(new Address(Gpr.Rax, half * 64), Value(row, half), s_channels[half]);
             _code.Add(Gpr.Rax, At(&_arguments->OutputStride));
         }
 
@@ -438,7 +444,7 @@ internal sealed unsafe class Avx512VnniTile
     {
         for (int half = 0; half < 2; half++)
         {
-            _code.Vaddps(Sum(row, half), Sum(row, half), new Address(address, half * 64), s_channels[half]);
+            _code.Vaddps(Value(row, half), Value(row, half), new Address(address, half * 64), s_channels[half]);
         }
     }
 
