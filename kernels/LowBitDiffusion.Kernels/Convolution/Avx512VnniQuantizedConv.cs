@@ -44,16 +44,14 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
     /// <summary>Writes all routines; gives where each begins.</summary>
     internal static int[] Write(Assembler assembler, CallingConvention convention)
     {
-        int[] entries = new int[Avx512VnniTile.MaxRows * 2];
-        for (int rows = 1; rows <= Avx512VnniTile.MaxRows; rows++)
+        int[] entries = new int[VnniTileVariant.Count];
+        for (int index = 0; index < entries.Length; index++)
         {
-            foreach (bool nibbles in (bool[])[false, true])
-            {
-                assembler.Align(64);
-                assembler.Remark($"{rows} × {Avx512VnniTile.PanelWidth}, {(nibbles ? "two codes" : "one code")} in a byte");
-                entries[Entry(rows, nibbles)] = assembler.Length;
-                Avx512VnniTile.Write(assembler, convention, rows, nibbles);
-            }
+            VnniTileVariant variant = VnniTileVariant.At(index);
+            assembler.Align(64);
+            assembler.Remark(variant.ToString());
+            entries[index] = assembler.Length;
+            Avx512VnniTile.Write(assembler, convention, variant);
         }
 
         return entries;
@@ -69,10 +67,8 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
         GC.KeepAlive(_code);
     }
 
-    private static int Entry(int rows, bool nibbles) => ((rows - 1) * 2) + (nibbles ? 1 : 0);
-
-    private delegate* unmanaged<VnniTileArguments*, void> Routine(int rows, bool nibbles) =>
-        (delegate* unmanaged<VnniTileArguments*, void>)(_code.Address + _entries[Entry(rows, nibbles)]);
+    private delegate* unmanaged<VnniTileArguments*, void> Routine(VnniTileVariant variant) =>
+        (delegate* unmanaged<VnniTileArguments*, void>)(_code.Address + _entries[variant.Index]);
 
     private readonly struct Piece(Avx512VnniQuantizedConv kernel, QuantizedConvArguments arguments, TileSchedule schedule, int rowsPerTile)
         : IParallelBody
@@ -150,7 +146,8 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
             tile.ImageVectorRows = epilogue.ImageVector == null ? null : imageVectorRows;
             tile.Residual = epilogue.Residual == null ? null : epilogue.Residual + (firstRow * epilogue.ResidualStride) + (tile.PanelOffset / sizeof(float));
             tile.Output = epilogue.Output + (firstRow * epilogue.OutputStride) + (tile.PanelOffset / sizeof(float));
-            kernel.Routine(rowCount, arguments.Weights.FourBit)((VnniTileArguments*)Unsafe.AsPointer(ref tile));
+            int halves = tile.Channels >> (Avx512VnniTile.PanelWidth / 2) == 0 ? 1 : 2;
+            kernel.Routine(new VnniTileVariant(rowCount, halves, arguments.Weights.FourBit))((VnniTileArguments*)Unsafe.AsPointer(ref tile));
         }
     }
 }

@@ -77,9 +77,26 @@ internal unsafe struct VnniTileArguments
     public nint RoundsEnd;
 }
 
+/// <summary>Which tile kernel.</summary>
+/// <param name="Rows">Rows of a tile, 1 … 12.</param>
+/// <param name="Halves">2 for all 32 channels of the panel, 1 where the last 16 do not exist: networks end in few channels.</param>
+/// <param name="Nibbles">Whether two codes share a byte.</param>
+internal readonly record struct VnniTileVariant(int Rows, int Halves, bool Nibbles)
+{
+    internal const int Count = Avx512VnniTile.MaxRows * 4;
+
+    /// <summary>Place among all variants.</summary>
+    internal int Index => ((Rows - 1) * 4) + ((Halves - 1) * 2) + (Nibbles ? 1 : 0);
+
+    /// <summary>The variant at a place.</summary>
+    internal static VnniTileVariant At(int index) => new((index / 4) + 1, (index / 2 % 2) + 1, index % 2 != 0);
+
+    public override string ToString() => $"{Rows} × {Halves * 16}, {(Nibbles ? "two codes" : "one code")} in a byte";
+}
+
 /// <summary>
-/// Describes the AVX-512 VNNI kernel: tiles of up to 12 rows × 32 output channels, one machine-code routine for each number of rows and each
-/// storage of weights, from the input's bytes to the finished floats.
+/// Describes the AVX-512 VNNI kernel: tiles of up to 12 rows × 32 output channels, one machine-code routine for each
+/// <see cref="VnniTileVariant"/>, from the input's bytes to the finished floats.
 /// <code>
 ///                weights0: channels 0–15   weights1: channels 16–31      zmm24, zmm25   [K/4][32 channels][4]
 ///   input row 0      sum 0,0                  sum 0,1                    zmm0,  zmm1
@@ -118,27 +135,26 @@ internal sealed unsafe class Avx512VnniTile
     private readonly Assembler _code;
     private readonly VnniTileArguments* _arguments;
     private readonly int _rows;
+    private readonly int _halves;
     private readonly bool _nibbles;
 
-    private Avx512VnniTile(Assembler code, VnniTileArguments* arguments, int rows, bool nibbles)
+    private Avx512VnniTile(Assembler code, VnniTileArguments* arguments, VnniTileVariant variant)
     {
         _code = code;
         _arguments = arguments;
-        _rows = rows;
-        _nibbles = nibbles;
+        (_rows, _halves, _nibbles) = variant;
     }
 
     /// <summary>Writes the routine <c>void tile(VnniTileArguments*)</c>.</summary>
     /// <param name="code">Where to.</param>
     /// <param name="convention">How it will be called.</param>
-    /// <param name="rows">Rows of a tile, 1 … <see cref="MaxRows"/>.</param>
-    /// <param name="nibbles">Whether two codes share a byte.</param>
-    internal static void Write(Assembler code, CallingConvention convention, int rows, bool nibbles)
+    /// <param name="variant">Which of the routines.</param>
+    internal static void Write(Assembler code, CallingConvention convention, VnniTileVariant variant)
     {
         // Only the distances between the fields are used.
         VnniTileArguments arguments;
         convention.WriteEntry(code, Arguments);
-        new Avx512VnniTile(code, &arguments, rows, nibbles).WriteTiles();
+        new Avx512VnniTile(code, &arguments, variant).WriteTiles();
         convention.WriteExit(code);
     }
 
@@ -180,14 +196,14 @@ internal sealed unsafe class Avx512VnniTile
     {
         for (int row = 0; row < _rows; row++)
         {
-            for (int half = 0; half < 2; half++) write(row, half);
+            for (int half = 0; half < _halves; half++) write(row, half);
         }
     }
 
     private void WriteTiles()
     {
         Label tile = _code.NewLabel(), segment = _code.NewLabel();
-        for (int half = 0; half < 2; half++)
+        for (int half = 0; half < _halves; half++)
         {
             _code.Mov32(Gpr.Rax, At((ushort*)&_arguments->Channels + half));
             _code.Kmovw(s_channels[half], Gpr.Rax);
@@ -227,7 +243,7 @@ internal sealed unsafe class Avx512VnniTile
         _code.Mov(Gpr.Rax, At(&_arguments->Output));
         for (int row = 0; row < _rows; row++)
         {
-            for (int half = 0; half < 2; half++) _code.Prefetchw(new Address(Gpr.Rax, half * 64));
+            for (int half = 0; half < _halves; half++) _code.Prefetchw(new Address(Gpr.Rax, half * 64));
             _code.Add(Gpr.Rax, At(&_arguments->OutputStride));
         }
     }
@@ -264,7 +280,7 @@ internal sealed unsafe class Avx512VnniTile
         _code.Movzx8(Gpr.Rax, new Address(Gpr.Rax));
         _code.Mov(Gpr.Rcx, At(&_arguments->SegmentSums));
         _code.Vpxord(Input(0), Input(0), Input(0));
-        for (int half = 0; half < 2; half++)
+        for (int half = 0; half < _halves; half++)
         {
             _code.Vpbroadcastd(Sum(0, half), Gpr.Rax);
             _code.Vpmulld(Sum(0, half), Sum(0, half), new Address(Gpr.Rcx, half * 64));
@@ -274,7 +290,7 @@ internal sealed unsafe class Avx512VnniTile
 
         for (int row = 1; row < _rows; row++)
         {
-            for (int half = 0; half < 2; half++) _code.Vmovaps(Sum(row, half), Sum(0, half));
+            for (int half = 0; half < _halves; half++) _code.Vmovaps(Sum(row, half), Sum(0, half));
         }
     }
 
@@ -339,18 +355,18 @@ internal sealed unsafe class Avx512VnniTile
         {
             _code.Vmovups(PackedCodes, new Address(Codes, group * GroupBytes));
             _code.Vpslld(Weights(0), PackedCodes, 4);
-            _code.Vpandd(Weights(1), PackedCodes, HighNibbles);
             _code.Vpandd(Weights(0), Weights(0), HighNibbles);
+            if (_halves == 2) _code.Vpandd(Weights(1), PackedCodes, HighNibbles);
         }
         else
         {
-            for (int half = 0; half < 2; half++) _code.Vmovups(Weights(half), new Address(Codes, (group * GroupBytes) + (half * 64)));
+            for (int half = 0; half < _halves; half++) _code.Vmovups(Weights(half), new Address(Codes, (group * GroupBytes) + (half * 64)));
         }
 
         for (int row = 0; row < _rows; row++)
         {
             _code.Vpbroadcastd(Input(row), new Address(s_rows[row], Offset, 4 * group));
-            for (int half = 0; half < 2; half++) _code.Vpdpbusd(Sum(row, half), Input(row), Weights(half));
+            for (int half = 0; half < _halves; half++) _code.Vpdpbusd(Sum(row, half), Input(row), Weights(half));
         }
     }
 
@@ -361,7 +377,7 @@ internal sealed unsafe class Avx512VnniTile
         _code.Remark("dequantization");
         _code.Mov(Gpr.Rax, At(&_arguments->SegmentInputScale));
         _code.Mov(Gpr.Rcx, At(&_arguments->SegmentScales));
-        for (int half = 0; half < 2; half++)
+        for (int half = 0; half < _halves; half++)
         {
             _code.Vpbroadcastd(scales[half], new Address(Gpr.Rax));
             _code.Vmulps(scales[half], scales[half], new Address(Gpr.Rcx, half * 64));
@@ -372,7 +388,7 @@ internal sealed unsafe class Avx512VnniTile
             // Powers of two commute with rounding: float(16·S)·(scale/16) is float(S)·scale, bit for bit.
             _code.Mov32(Gpr.Rax, BitConverter.SingleToInt32Bits(1f / 16));
             _code.Vpbroadcastd(Weights(0), Gpr.Rax);
-            for (int half = 0; half < 2; half++) _code.Vmulps(scales[half], scales[half], Weights(0));
+            for (int half = 0; half < _halves; half++) _code.Vmulps(scales[half], scales[half], Weights(0));
         }
 
         ForEachSum((row, half) => _code.Vcvtdq2ps(Sum(row, half), Sum(row, half)));
@@ -402,7 +418,7 @@ internal sealed unsafe class Avx512VnniTile
     {
         _code.Remark("epilogue");
         Label noBias = Unless(&_arguments->Bias, Gpr.Rax);
-        for (int half = 0; half < 2; half++) _code.Vmovups(Weights(half), new Address(Gpr.Rax, half * 64), s_channels[half]);
+        for (int half = 0; half < _halves; half++) _code.Vmovups(Weights(half), new Address(Gpr.Rax, half * 64), s_channels[half]);
         ForEachSum((row, half) => _code.Vaddps(Value(row, half), Value(row, half), Weights(half)));
         _code.Bind(noBias);
 
@@ -433,7 +449,7 @@ internal sealed unsafe class Avx512VnniTile
         _code.Mov(Gpr.Rax, At(&_arguments->Output));
         for (int row = 0; row < _rows; row++)
         {
-            for (int half = 0; half < 2; half++) _code.Vmovups(new Address(Gpr.Rax, half * 64), Value(row, half), s_channels[half]);
+            for (int half = 0; half < _halves; half++) _code.Vmovups(new Address(Gpr.Rax, half * 64), Value(row, half), s_channels[half]);
             _code.Add(Gpr.Rax, At(&_arguments->OutputStride));
         }
 
@@ -442,7 +458,7 @@ internal sealed unsafe class Avx512VnniTile
 
     private void AddFrom(Gpr address, int row)
     {
-        for (int half = 0; half < 2; half++)
+        for (int half = 0; half < _halves; half++)
         {
             _code.Vaddps(Value(row, half), Value(row, half), new Address(address, half * 64), s_channels[half]);
         }
