@@ -20,7 +20,9 @@ internal sealed class GenerateCommand : CliCommand
     private readonly Option<string> _model = CommonOptions.Model("Model folder in diffusers' layout, float or quantized. May be left out with --like.");
     private readonly Option<string[]> _labels = new("--label", "--labels", "-l")
     {
-        Description = "What to draw: a label's name or number, several with commas, or 'all'. May be repeated. Default: one of each.", HelpName = "NAME|NUMBER", AllowMultipleArgumentsPerToken = true,
+        Description = "What to draw: a label's name or number, several with commas, or 'all'. May be repeated. Default: one of each.",
+        HelpName = "NAME|NUMBER",
+        AllowMultipleArgumentsPerToken = true,
     };
     private readonly Option<int?> _count = new("--count", "-n") { Description = "Images of each label, or of a model without labels. Default: 1.", HelpName = "N" };
     private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the sampler. Default: the model's.", HelpName = "N" };
@@ -28,13 +30,17 @@ internal sealed class GenerateCommand : CliCommand
     private readonly Option<ulong?> _seed = new("--seed") { Description = "Seed of the first image; image i has seed S + i. Default: 0.", HelpName = "S" };
     private readonly Option<string[]> _seeds = new("--seeds")
     {
-        Description = "One seed per image, with commas. With a single label they also say how many images.", HelpName = "S,S,…", AllowMultipleArgumentsPerToken = true,
+        Description = "One seed per image, with commas. With a single label they also say how many images.",
+        HelpName = "S,S,…",
+        AllowMultipleArgumentsPerToken = true,
     };
     private readonly Option<string?> _noise = new("--noise") { Description = "Whose random numbers a seed stands for. Default: torch-cpu.", HelpName = "torch-cpu|torch-cuda" };
     private readonly Option<float?> _eta = new("--eta") { Description = "DDIM's eta: 0 deterministic, 1 as much noise as DDPM. Default: 0.", HelpName = "E" };
     private readonly Option<string> _out = new("--out", "-o")
     {
-        Description = "A .png file for one picture of all images, or a folder for a file each.", HelpName = "FILE|DIR", DefaultValueFactory = _ => "picture.png",
+        Description = "A .png file for one picture of all images, or a folder for a file each.",
+        HelpName = "FILE|DIR",
+        DefaultValueFactory = _ => "picture.png",
     };
     private readonly Option<bool> _grid = new("--grid") { Description = "One picture of all images, whatever --out looks like." };
     private readonly Option<bool> _single = new("--single") { Description = "A file for each image, in the folder --out." };

@@ -14,7 +14,8 @@ internal sealed class VerifyCommand : CliCommand
 {
     private readonly Argument<string[]> _cases = new("CASE")
     {
-        Description = "Folder with config.json, weights and io*.safetensors (in.*, out.*, act.*); or a folder of such folders with an index.json.", Arity = ArgumentArity.OneOrMore,
+        Description = "Folder with config.json, weights and io*.safetensors (in.*, out.*, act.*); or a folder of such folders with an index.json.",
+        Arity = ArgumentArity.OneOrMore,
     };
     private readonly Option<string> _executor = new("--executor") { Description = "What to run them with.", HelpName = "reference|planned|all", DefaultValueFactory = _ => "all" };
     private readonly Option<int?> _threads = CommonOptions.Threads();
