@@ -51,6 +51,8 @@ internal static class CommandLineApp
         {
             verbose,
             new GenerateCommand(terminal),
+            new QuantizeCommand(terminal),
+            new EvaluateCommand(terminal),
             new InspectCommand(terminal),
             new VerifyCommand(terminal),
             new BenchCommand(terminal),

@@ -24,4 +24,9 @@ internal static class CommonOptions
     /// <exception cref="InvalidRequestException">Out of range.</exception>
     public static int Checked(string parameter, int value, int minimum, int maximum) =>
         value >= minimum && value <= maximum ? value : throw new InvalidRequestException(parameter, $"expected {minimum} to {maximum}, found {value}");
+
+    /// <summary>The value that a word stands for.</summary>
+    /// <exception cref="InvalidRequestException">Another word.</exception>
+    public static T OneOf<T>(string parameter, string word, IReadOnlyDictionary<string, T> words) =>
+        words.TryGetValue(word.ToLowerInvariant(), out T? value) ? value : throw new InvalidRequestException(parameter, $"expected one of {string.Join(", ", words.Keys)}, found '{word}'");
 }

@@ -17,6 +17,8 @@ internal sealed class GenerateCommand : CliCommand
     private const int MaximumScale = 64;
     private const int MaximumCount = 1 << 20;
 
+    private static readonly Dictionary<string, NoiseSource> s_noiseSources = new() { ["torch-cpu"] = NoiseSource.TorchCpu, ["torch-cuda"] = NoiseSource.TorchCuda };
+
     private readonly Option<string> _model = CommonOptions.Model("Model folder in diffusers' layout, float or quantized. May be left out with --like.");
     private readonly Option<string[]> _labels = new("--label", "--labels", "-l")
     {
@@ -87,7 +89,8 @@ internal sealed class GenerateCommand : CliCommand
             MaxBatch = CommonOptions.Checked("batch", parsed.GetValue(_batch) ?? new PipelineOptions().MaxBatch, 1, 4096),
             MemoryBudget = parsed.GetValue(_memory) is { } text ? Size.Parse("memory-budget", text) : null,
         };
-        PictureWriter.Check(output, single);
+        if (single) OutputPath.CheckFolder(output);
+        else OutputPath.CheckFile(output);
 
         long start = Stopwatch.GetTimestamp();
         await using DiffusionPipeline pipeline = await Terminal.WithProgressAsync("loading", quiet, progress => DiffusionPipeline.LoadAsync(
@@ -155,7 +158,7 @@ internal sealed class GenerateCommand : CliCommand
             GuidanceScale = parsed.GetValue(_guidance) ?? like?.Guidance ?? model.DefaultGuidanceScale,
             Seed = parsed.GetValue(_seed) ?? like?.Seeds[0] ?? 0,
             Seeds = sameSeeds ? like!.Seeds : seeds,
-            NoiseSource = parsed.GetValue(_noise) is { } noise ? ParseNoise(noise) : like?.Noise ?? NoiseSource.TorchCpu,
+            NoiseSource = parsed.GetValue(_noise) is { } noise ? CommonOptions.OneOf("noise", noise, s_noiseSources) : like?.Noise ?? NoiseSource.TorchCpu,
             Eta = parsed.GetValue(_eta) ?? like?.Eta ?? 0,
         };
     }
@@ -168,13 +171,6 @@ internal sealed class GenerateCommand : CliCommand
             ulong.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed) ? seed
                 : throw new InvalidRequestException("seeds", $"expected whole numbers below 2^64 with commas, found '{text}'"))];
     }
-
-    private static NoiseSource ParseNoise(string text) => text.ToLowerInvariant() switch
-    {
-        "torch-cpu" => NoiseSource.TorchCpu,
-        "torch-cuda" => NoiseSource.TorchCuda,
-        _ => throw new InvalidRequestException("noise", $"expected torch-cpu or torch-cuda, found '{text}'"),
-    };
 
     private PictureLayout CreateLayout(ParseResult parsed, ModelDescription model, int images, PictureLayout? like)
     {

@@ -57,11 +57,13 @@ internal sealed class VerifyCommand : CliCommand
 
     private static IReadOnlyList<(string, GoldenExecutor)> Executors(string name, WorkerPool pool)
     {
-        (string Name, GoldenExecutor Run)[] all = [("reference", GoldenExecutors.Reference), ("planned", GoldenExecutors.Planned(pool))];
-        if (name.Equals("all", StringComparison.OrdinalIgnoreCase)) return all;
-        return all.Where(e => e.Name.Equals(name, StringComparison.OrdinalIgnoreCase)).ToArray() is { Length: 1 } chosen
-            ? chosen
-            : throw new InvalidRequestException("executor", $"expected reference, planned or all, found '{name}'");
+        Dictionary<string, IReadOnlyList<(string, GoldenExecutor)>> choices = new()
+        {
+            ["reference"] = [("reference", GoldenExecutors.Reference)],
+            ["planned"] = [("planned", GoldenExecutors.Planned(pool))],
+        };
+        choices["all"] = [.. choices.Values.SelectMany(choice => choice)];
+        return CommonOptions.OneOf("executor", name, choices);
     }
 
     private static IReadOnlyList<VerifiedRun> Verify(

@@ -12,26 +12,6 @@ internal static class PictureWriter
 
     private const int CaptionGap = 2;
 
-    /// <summary>Refuses an output that cannot be written before the work is done.</summary>
-    /// <exception cref="OutputException">It cannot be written.</exception>
-    public static void Check(string path, bool single)
-    {
-        try
-        {
-            if (single) Directory.CreateDirectory(path);
-            else if (Directory.Exists(path)) throw new OutputException(path, "is a folder, expected the name of a file (--single writes into a folder)");
-            string folder = single ? path : Path.GetDirectoryName(Path.GetFullPath(path)) ?? path;
-            if (!Directory.Exists(folder)) throw new OutputException(path, $"there is no folder {folder}");
-            string probe = Path.Combine(folder, $".{Guid.NewGuid():N}.tmp");
-            File.Create(probe).Dispose();
-            File.Delete(probe);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
-        {
-            throw new OutputException(path, $"cannot be written: {e.Message}", e);
-        }
-    }
-
     /// <summary>Writes one picture of all images.</summary>
     /// <returns>The file.</returns>
     public static string WriteGrid(string path, IReadOnlyList<GeneratedImage> images, PictureRecord record, ModelDescription model)
