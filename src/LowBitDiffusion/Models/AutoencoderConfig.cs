@@ -21,20 +21,20 @@ internal sealed record AutoencoderConfig
     /// <exception cref="ModelFormatException">A value is missing, of the wrong kind, or not supported.</exception>
     public static AutoencoderConfig Read(JsonConfig config)
     {
-        int[] channels = config.GetIntArray("block_out_channels", [64]);
+        int[] channels = ConfigValues.BlockChannels(config, [64]);
         CheckBlocks(config, "down_block_types", "DownEncoderBlock2D", channels.Length);
         CheckBlocks(config, "up_block_types", "UpDecoderBlock2D", channels.Length);
         return new AutoencoderConfig
         {
-            InChannels = config.GetInt("in_channels", 3),
-            OutChannels = config.GetInt("out_channels", 3),
-            LatentChannels = config.GetInt("latent_channels", 4),
+            InChannels = ConfigValues.Size(config, "in_channels", 3),
+            OutChannels = ConfigValues.Size(config, "out_channels", 3),
+            LatentChannels = ConfigValues.Size(config, "latent_channels", 4),
             BlockOutChannels = channels,
-            LayersPerBlock = config.GetInt("layers_per_block", 1),
+            LayersPerBlock = ConfigValues.Count(config, "layers_per_block", 1),
             HasMidAttention = config.GetBool("mid_block_add_attention", true),
             Resnet = new ResnetBlock2D
             {
-                Groups = config.GetInt("norm_num_groups", 32),
+                Groups = ConfigValues.Size(config, "norm_num_groups", 32),
                 Epsilon = NormEpsilon,
                 Activation = ConfigValues.Activation(config, "act_fn", "silu"),
             },

@@ -32,8 +32,8 @@ public sealed class PixArtTransformer2DModel : INetwork
     {
         ConfigValues.OneOf<bool>(config, "attention_type", "default", new() { ["default"] = true });
         _config = TransformerConfig.Read(config, "ada_norm_single", normEpsilon: 1e-6f);
-        _captionChannels = config.GetNullableInt("caption_channels");
-        _textChannels = config.GetInt("cross_attention_dim", _config.Width);
+        _captionChannels = ConfigValues.OptionalSize(config, "caption_channels");
+        _textChannels = ConfigValues.OptionalSize(config, "cross_attention_dim") ?? _config.Width;
         _conditionedOnSize = config.GetNullableBool("use_additional_conditions") ?? _config.SampleSize == 128;
         _interpolationScale = config.GetNullableFloat("interpolation_scale") ?? Math.Max(_config.SampleSize / 64, 1);
         ConfigValues.RejectUnknown(config, "dropout", "norm_num_groups", "num_embeds_ada_norm", "upcast_attention");

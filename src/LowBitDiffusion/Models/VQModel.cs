@@ -19,8 +19,8 @@ public sealed class VQModel : INetwork
     public VQModel(JsonConfig config)
     {
         _config = AutoencoderConfig.Read(config);
-        _codes = config.GetInt("num_vq_embeddings", 256);
-        _codeChannels = config.GetNullableInt("vq_embed_dim") ?? _config.LatentChannels;
+        _codes = ConfigValues.Size(config, "num_vq_embeddings", 256);
+        _codeChannels = ConfigValues.OptionalSize(config, "vq_embed_dim") ?? _config.LatentChannels;
         ScalingFactor = config.GetFloat("scaling_factor", 0.18215f);
         ConfigValues.OneOf<bool>(config, "norm_type", "group", new() { ["group"] = true });
         ConfigValues.RejectUnknown(config, "sample_size", "force_upcast");
