@@ -1,4 +1,6 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
+using System.Runtime.ExceptionServices;
 
 namespace LowBitDiffusion.Kernels.Threading;
 
@@ -10,23 +12,32 @@ public interface IParallelBody
 }
 
 /// <summary>
-/// A fixed set of threads that share out numbered pieces of work. The caller works too. Nothing is allocated per call; waiting threads spin
-/// for some microseconds (the next layer usually follows at once) and then sleep in the kernel. Calls from several threads take turns.
+/// A fixed set of threads that share out numbered pieces of work. The caller works too, and does not wait for threads that are late: who comes
+/// when all pieces are taken finds the door closed. Nothing is allocated per call; waiting threads spin for some microseconds (the next layer
+/// usually follows at once) and then sleep in the kernel. Calls from several threads take turns; a call from inside a piece runs on that thread alone.
+/// <code>
+///   caller   job fields → door open → epoch + 1, wake → pieces … → door closed → wait until nobody is inside
+///   helper                            sees the epoch  → enter?  → pieces … → leave (the last one out wakes the caller)
+/// </code>
 /// </summary>
 public sealed unsafe class WorkerPool : IDisposable
 {
-    private const int SpinIterations = 200;
+    /// <summary>In <see cref="_inside"/>: no more helpers may enter.</summary>
+    private const int Closed = int.MinValue;
+
+    private static readonly long s_spinTicks = Environment.ProcessorCount > 1 ? Stopwatch.Frequency * 30 / 1_000_000 : 0;
 
     private readonly Thread[] _threads;
-    private readonly SemaphoreSlim _wake = new(0);
-    private readonly ManualResetEventSlim _done = new(false, SpinIterations);
     private readonly Lock _gate = new();
+    private readonly object _wake = new();
+    private readonly object _done = new();
 
     private delegate*<void*, int, void> _invoke;
     private void* _body;
     private int _count;
-    private int _next;
-    private int _running;
+    private long _next;
+    private int _inside = Closed;
+    private int _epoch;
     private Exception? _failure;
     private volatile bool _stopping;
 
@@ -46,12 +57,17 @@ public sealed unsafe class WorkerPool : IDisposable
     /// <summary>Threads that work on one call, the caller included.</summary>
     public int Threads => _threads.Length + 1;
 
-    /// <summary>Runs pieces 0 … <paramref name="count"/> − 1 and returns when all are done.</summary>
+    /// <summary>
+    /// Runs pieces 0 … <paramref name="count"/> − 1 and returns when all are done. If a piece throws, pieces not yet begun are left out and,
+    /// when no thread is inside any more, the first exception is thrown again here.
+    /// </summary>
     /// <typeparam name="TBody">A struct, so that the call allocates nothing.</typeparam>
+    /// <exception cref="ObjectDisposedException">The pool was disposed.</exception>
     public void For<TBody>(int count, TBody body) where TBody : struct, IParallelBody
     {
+        ObjectDisposedException.ThrowIf(_stopping, this);
         if (count <= 0) return;
-        if (_threads.Length == 0 || count == 1)
+        if (_threads.Length == 0 || count == 1 || _gate.IsHeldByCurrentThread || Array.IndexOf(_threads, Thread.CurrentThread) >= 0)
         {
             for (int i = 0; i < count; i++) body.Run(i);
             return;
@@ -64,43 +80,88 @@ public sealed unsafe class WorkerPool : IDisposable
             _body = Unsafe.AsPointer(ref body);
             _invoke = &Invoke<TBody>;
             _count = count;
-            _failure = null;
             _next = 0;
-            int helpers = Math.Min(_threads.Length, count - 1);
-            _running = helpers;
-            _done.Reset();
-            _wake.Release(helpers);
+            Volatile.Write(ref _inside, 0);
+            Wake(Math.Min(_threads.Length, count - 1));
             Drain();
-            _done.Wait();
-            if (_failure is { } failure) throw new AggregateException(failure);
+            if (Interlocked.Or(ref _inside, Closed) != 0) WaitUntilEmpty();
+            if (Interlocked.Exchange(ref _failure, null) is { } failure) ExceptionDispatchInfo.Throw(failure);
         }
     }
 
-    /// <summary>Stops the threads; a second call does nothing.</summary>
+    /// <summary>Stops the threads, after the call that is running; a second call does nothing.</summary>
     public void Dispose()
     {
         lock (_gate)
         {
             if (_stopping) return;
             _stopping = true;
+            Wake(_threads.Length);
         }
 
-        if (_threads.Length > 0) _wake.Release(_threads.Length);
         foreach (Thread thread in _threads) thread.Join();
-        _wake.Dispose();
-        _done.Dispose();
     }
 
     private static void Invoke<TBody>(void* body, int index) where TBody : struct, IParallelBody => Unsafe.AsRef<TBody>(body).Run(index);
 
+    private void Wake(int helpers)
+    {
+        lock (_wake)
+        {
+            _epoch++;
+            for (int i = 0; i < helpers; i++) Monitor.Pulse(_wake);
+        }
+    }
+
+    private void WaitUntilEmpty()
+    {
+        long start = Stopwatch.GetTimestamp();
+        while (Volatile.Read(ref _inside) != Closed)
+        {
+            if (Stopwatch.GetTimestamp() - start < s_spinTicks)
+            {
+                Thread.SpinWait(8);
+                continue;
+            }
+
+            lock (_done)
+            {
+                while (Volatile.Read(ref _inside) != Closed) Monitor.Wait(_done);
+            }
+        }
+    }
+
     private void Work()
+    {
+        for (int seen = 0; ;)
+        {
+            seen = WaitForEpochAfter(seen);
+            if (_stopping) return;
+            if (!TryEnter()) continue;
+            Drain();
+            if (Interlocked.Decrement(ref _inside) != Closed) continue;
+            lock (_done) Monitor.Pulse(_done);
+        }
+    }
+
+    private int WaitForEpochAfter(int seen)
+    {
+        long start = Stopwatch.GetTimestamp();
+        while (Volatile.Read(ref _epoch) == seen && Stopwatch.GetTimestamp() - start < s_spinTicks) Thread.SpinWait(8);
+        lock (_wake)
+        {
+            while (_epoch == seen) Monitor.Wait(_wake);
+            return _epoch;
+        }
+    }
+
+    private bool TryEnter()
     {
         while (true)
         {
-            _wake.Wait();
-            if (_stopping) return;
-            Drain();
-            if (Interlocked.Decrement(ref _running) == 0) _done.Set();
+            int inside = Volatile.Read(ref _inside);
+            if (inside < 0) return false;
+            if (Interlocked.CompareExchange(ref _inside, inside + 1, inside) == inside) return true;
         }
     }
 
@@ -108,8 +169,8 @@ public sealed unsafe class WorkerPool : IDisposable
     {
         try
         {
-            int index;
-            while ((index = Interlocked.Increment(ref _next) - 1) < _count) _invoke(_body, index);
+            long index;
+            while ((index = Interlocked.Increment(ref _next) - 1) < _count) _invoke(_body, (int)index);
         }
         catch (Exception exception)
         {

@@ -17,6 +17,10 @@ internal sealed class LowBitModuleReader(ITensorSource source, QuantizationConfi
 
     private int Depth => Inputs * _taps;
 
+    private long[] PlainShape => [.. weightShape.Select(dimension => (long)dimension)];
+
+    private long[] PackedShape => [Outputs, BitPacking.RowBytes(Depth, _precision.WeightBits)];
+
     public QuantizedModule Read(bool hasBias)
     {
         if (config.ModulesInFloat.Contains(module)) throw Error(null, "the quantization_config leaves this module in float");
@@ -31,7 +35,7 @@ internal sealed class LowBitModuleReader(ITensorSource source, QuantizationConfi
             Name = module,
             WeightShape = weightShape,
             WeightBits = _precision.WeightBits,
-            Codes = _precision.WeightBits == 8 ? ReadPlain() : ReadPacked(zeroPoints, columns),
+            CodesReader = CodesReader(zeroPoints, columns),
             WeightScales = scales,
             WeightZeroPoints = zeroPoints,
             GroupSize = _precision.GroupSize,
@@ -68,10 +72,23 @@ internal sealed class LowBitModuleReader(ITensorSource source, QuantizationConfi
         return zeroPoints;
     }
 
+    // What the header says is checked now; the codes themselves are read, and checked, when they are packed.
+    private Func<sbyte[]> CodesReader(byte[]? zeroPoints, int columns)
+    {
+        if (_precision.WeightBits == 8)
+        {
+            CheckedInfo("weight", DType.I8, PlainShape);
+            return ReadPlain;
+        }
+
+        CheckedInfo("weight_packed", DType.U8, PackedShape);
+        return () => ReadPacked(zeroPoints, columns);
+    }
+
     private sbyte[] ReadPlain()
     {
         sbyte[] codes = new sbyte[weightShape.Elements];
-        Bytes("weight", DType.I8, [.. weightShape.Select(dimension => (long)dimension)], MemoryMarshal.AsBytes(codes.AsSpan()));
+        Bytes("weight", DType.I8, PlainShape, MemoryMarshal.AsBytes(codes.AsSpan()));
         int index = codes.AsSpan().IndexOf(sbyte.MinValue);
         if (index >= 0) throw Error("weight", $"codes must be -127 to 127, found -128 at element {index}");
         return codes;
@@ -80,7 +97,7 @@ internal sealed class LowBitModuleReader(ITensorSource source, QuantizationConfi
     private sbyte[] ReadPacked(byte[]? zeroPoints, int columns)
     {
         int bits = _precision.WeightBits, symmetric = 1 << (bits - 1);
-        byte[] packed = Bytes("weight_packed", DType.U8, [Outputs, BitPacking.RowBytes(Depth, bits)]);
+        byte[] packed = Bytes("weight_packed", DType.U8, PackedShape);
         sbyte[] codes = new sbyte[weightShape.Elements];
         BitPacking.Unpack(packed, MemoryMarshal.AsBytes(codes.AsSpan()), Depth, bits);
         for (int row = 0; row < Outputs; row++)

@@ -1,6 +1,6 @@
 using System.Collections.ObjectModel;
 using System.IO.MemoryMappedFiles;
-using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace LowBitDiffusion.Formats;
 
@@ -10,8 +10,8 @@ namespace LowBitDiffusion.Formats;
 /// </summary>
 public sealed class SafeTensorsFile : ITensorSource
 {
-    // Converted in pieces, so that reading a tensor as numbers needs little memory beside the result.
-    private const int ConversionBytes = 1 << 16;
+    // A span counts its bytes in 31 bits, a tensor may have more: numbers are converted in pieces.
+    private const int PieceElements = 1 << 20;
 
     private readonly MemoryMappedFile _map;
     private readonly MemoryMappedViewAccessor _view;
@@ -92,10 +92,7 @@ public sealed class SafeTensorsFile : ITensorSource
     /// <inheritdoc/>
     public void ReadRange(string name, long byteOffset, Span<byte> destination)
     {
-        SafeTensorsEntry entry = Entry(name);
-        ArgumentOutOfRangeException.ThrowIfNegative(byteOffset);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(byteOffset, entry.Length - destination.Length);
-        Read(entry, byteOffset, destination);
+        Read(Entry(name), byteOffset, destination);
     }
 
     /// <inheritdoc/>
@@ -104,21 +101,11 @@ public sealed class SafeTensorsFile : ITensorSource
         SafeTensorsEntry entry = Entry(name);
         DType type = entry.Info.DType;
         float[] values = entry.Info.AllocateSingles(Origin);
-        if (type == DType.F32)
-        {
-            Read(entry, 0, MemoryMarshal.AsBytes(values.AsSpan()));
-            return values;
-        }
-
         int size = DTypes.Size(type);
-        byte[] piece = new byte[Math.Min(ConversionBytes, entry.Length)];
-        for (int done = 0; done < values.Length;)
+        for (int done = 0; done < values.Length; done += PieceElements)
         {
-            int count = Math.Min(piece.Length / size, values.Length - done);
-            Span<byte> bytes = piece.AsSpan(0, count * size);
-            Read(entry, (long)done * size, bytes);
-            TensorConversion.ToSingles(type, bytes, values.AsSpan(done, count));
-            done += count;
+            Span<float> piece = values.AsSpan(done, Math.Min(PieceElements, values.Length - done));
+            WithBytes(entry, (long)done * size, piece.Length * size, piece, static (bytes, destination, type) => TensorConversion.ToSingles(type, bytes, destination), type);
         }
 
         return values;
@@ -148,5 +135,24 @@ public sealed class SafeTensorsFile : ITensorSource
         => _entries.TryGetValue(name, out SafeTensorsEntry entry) ? entry : throw new ModelFormatException(Origin, name, "no such tensor");
 
     private void Read(SafeTensorsEntry entry, long offset, Span<byte> destination)
-        => _view.SafeMemoryMappedViewHandle.ReadSpan((ulong)(_dataStart + entry.Begin + offset), destination);
+        => WithBytes(entry, offset, destination.Length, destination, static (bytes, destination, _) => bytes.CopyTo(destination), 0);
+
+    private delegate void Consumer<T, TState>(ReadOnlySpan<byte> bytes, Span<T> destination, TState state);
+
+    // The pointer is held while the bytes are read, so that a concurrent Dispose unmaps afterwards. SafeBuffer's own ReadSpan is safe too, but copies byte by byte.
+    private unsafe void WithBytes<T, TState>(SafeTensorsEntry entry, long offset, int length, Span<T> destination, Consumer<T, TState> consume, TState state)
+    {
+        if (offset < 0 || length > entry.Length - offset) throw new ArgumentOutOfRangeException(nameof(offset), $"{length} bytes at {offset} are outside '{entry.Info.Name}' of {entry.Length}");
+        SafeMemoryMappedViewHandle handle = _view.SafeMemoryMappedViewHandle;
+        byte* start = null;
+        try
+        {
+            handle.AcquirePointer(ref start);
+            consume(new ReadOnlySpan<byte>(start + _view.PointerOffset + _dataStart + entry.Begin + offset, length), destination, state);
+        }
+        finally
+        {
+            if (start is not null) handle.ReleasePointer();
+        }
+    }
 }

@@ -1,4 +1,5 @@
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models.Blocks;
 
 namespace LowBitDiffusion.Models;
@@ -9,6 +10,8 @@ internal sealed record AutoencoderConfig
     // Fixed in diffusers' autoencoders.
     private const float NormEpsilon = 1e-6f;
 
+    public required int SampleHeight { get; init; }
+    public required int SampleWidth { get; init; }
     public required int InChannels { get; init; }
     public required int OutChannels { get; init; }
     public required int LatentChannels { get; init; }
@@ -17,6 +20,12 @@ internal sealed record AutoencoderConfig
     public required bool HasMidAttention { get; init; }
     public required ResnetBlock2D Resnet { get; init; }
 
+    /// <summary>Rows (and columns) of the image for each of the latent.</summary>
+    public int Factor => 1 << (BlockOutChannels.Count - 1);
+
+    /// <summary>Shape of a latent of the trained size.</summary>
+    public TensorShape Latent(int batch, int channels) => new(batch, channels, Math.Max(SampleHeight / Factor, 1), Math.Max(SampleWidth / Factor, 1));
+
     /// <summary>Reads the common settings.</summary>
     /// <exception cref="ModelFormatException">A value is missing, of the wrong kind, or not supported.</exception>
     public static AutoencoderConfig Read(JsonConfig config)
@@ -24,8 +33,11 @@ internal sealed record AutoencoderConfig
         int[] channels = ConfigValues.BlockChannels(config, [64]);
         CheckBlocks(config, "down_block_types", "DownEncoderBlock2D", channels.Length);
         CheckBlocks(config, "up_block_types", "UpDecoderBlock2D", channels.Length);
+        (int height, int width) = ConfigValues.SampleSize(config, whenMissing: 32);
         return new AutoencoderConfig
         {
+            SampleHeight = height,
+            SampleWidth = width,
             InChannels = ConfigValues.Size(config, "in_channels", 3),
             OutChannels = ConfigValues.Size(config, "out_channels", 3),
             LatentChannels = ConfigValues.Size(config, "latent_channels", 4),

@@ -22,7 +22,7 @@ public sealed class AutoencoderKL : INetwork
         _postQuantConv = config.GetBool("use_post_quant_conv", true);
         ScalingFactor = config.GetFloat("scaling_factor", 0.18215f);
         ShiftFactor = config.GetNullableFloat("shift_factor") ?? 0;
-        ConfigValues.RejectUnknown(config, "sample_size", "force_upcast");
+        ConfigValues.RejectUnknown(config, "force_upcast");
     }
 
     /// <inheritdoc/>
@@ -44,10 +44,13 @@ public sealed class AutoencoderKL : INetwork
     public int LatentChannels => _config.LatentChannels;
 
     /// <summary>Rows (and columns) of the image for each of the latent.</summary>
-    public int Factor => 1 << (_config.BlockOutChannels.Count - 1);
+    public int Factor => _config.Factor;
 
     /// <inheritdoc/>
     public IEnumerable<string> LegacyNames(string name) => LegacyAttention.NamesOf(name);
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch) => new Dictionary<string, TensorShape> { ["latent"] = _config.Latent(batch, _config.LatentChannels) };
 
     /// <inheritdoc/>
     public Graph Build(IReadOnlyDictionary<string, TensorShape> inputs)

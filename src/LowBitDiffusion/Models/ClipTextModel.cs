@@ -57,6 +57,9 @@ public sealed class ClipTextModel : INetwork
     /// <inheritdoc/>
     public IReadOnlyList<string> InputNames => ["input_ids"];
 
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch) => new Dictionary<string, TensorShape> { ["input_ids"] = new(batch, _positions) };
+
     /// <summary>Most tokens of a text.</summary>
     public int MaxLength => _positions;
 

@@ -19,6 +19,14 @@ internal static class ConfigValues
     /// <summary>A number of layers or heads.</summary>
     public static int Count(JsonConfig config, string key, int? whenMissing = null) => Size(config, key, whenMissing, MaxCount);
 
+    /// <summary>Height and width that the network was trained for: <c>sample_size</c>, one number or two.</summary>
+    public static (int Height, int Width) SampleSize(JsonConfig config, int whenMissing)
+    {
+        const string key = "sample_size";
+        int[] size = config.HasValue(key) ? config.GetIntPerBlock(key, 2) : [whenMissing, whenMissing];
+        return (Within(config, key, size[0], MaxSize), Within(config, key, size[1], MaxSize));
+    }
+
     /// <summary>Channels of each block.</summary>
     public static int[] BlockChannels(JsonConfig config, int[]? whenMissing = null)
     {

@@ -39,6 +39,17 @@ public sealed class DiTTransformer2DModel : INetwork
     public IReadOnlyList<string> InputNames => ["sample", "timestep", "class_labels"];
 
     /// <inheritdoc/>
+    public int ClassLabels => _labels + 1;
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch) => new Dictionary<string, TensorShape>
+    {
+        ["sample"] = new(batch, _config.InChannels, _config.SampleSize, _config.SampleSize),
+        ["timestep"] = new(batch),
+        ["class_labels"] = new(batch),
+    };
+
+    /// <inheritdoc/>
     public Graph Build(IReadOnlyDictionary<string, TensorShape> inputs)
     {
         GraphBuilder g = new();

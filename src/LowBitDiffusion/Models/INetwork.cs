@@ -11,6 +11,13 @@ public interface INetwork
     /// <summary>Names of inputs that must be given to <see cref="Build"/>, e.g. <c>sample</c>, <c>timestep</c>, <c>class_labels</c>.</summary>
     IReadOnlyList<string> InputNames { get; }
 
+    /// <summary>Rows of the table of class embeddings, the null label's included; 0 for a network without labels.</summary>
+    int ClassLabels => 0;
+
+    /// <summary>Shapes of all required inputs at the size the configuration names.</summary>
+    /// <param name="batch">Images.</param>
+    IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch);
+
     /// <summary>Names of inputs that may be left out. Of a network in two parts (an autoencoder's <c>image</c> and <c>latent</c>) each is needed for its part.</summary>
     IReadOnlyList<string> OptionalInputNames => [];
 

@@ -1,4 +1,5 @@
 using LowBitDiffusion.Formats;
+
 namespace LowBitDiffusion.Models;
 
 /// <summary>Networks by diffusers' class names.</summary>

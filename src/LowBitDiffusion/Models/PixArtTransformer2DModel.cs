@@ -18,7 +18,13 @@ namespace LowBitDiffusion.Models;
 public sealed class PixArtTransformer2DModel : INetwork
 {
     private const int SinusoidFeatures = 256;
+
+    // Height, width and aspect ratio share the embedding's channels.
+    private const int SizesEmbedded = 3;
     private const float LastNormEpsilon = 1e-6f;
+
+    // PixArt-alpha's pipeline pads every caption to this many tokens.
+    private const int TextTokens = 120;
 
     private readonly TransformerConfig _config;
     private readonly int? _captionChannels;
@@ -36,6 +42,8 @@ public sealed class PixArtTransformer2DModel : INetwork
         _textChannels = ConfigValues.OptionalSize(config, "cross_attention_dim") ?? _config.Width;
         _conditionedOnSize = config.GetNullableBool("use_additional_conditions") ?? _config.SampleSize == 128;
         _interpolationScale = config.GetNullableFloat("interpolation_scale") ?? Math.Max(_config.SampleSize / 64, 1);
+        if (_conditionedOnSize && _config.Width % SizesEmbedded != 0)
+            throw ConfigValues.Error(config, "use_additional_conditions", $"expected a width that divides among three sizes, found {_config.Width}");
         ConfigValues.RejectUnknown(config, "dropout", "norm_num_groups", "num_embeds_ada_norm", "upcast_attention");
     }
 
@@ -48,6 +56,19 @@ public sealed class PixArtTransformer2DModel : INetwork
 
     /// <inheritdoc/>
     public IReadOnlyList<string> OptionalInputNames => ["encoder_attention_mask"];
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch)
+    {
+        Dictionary<string, TensorShape> inputs = new()
+        {
+            ["sample"] = new(batch, _config.InChannels, _config.SampleSize, _config.SampleSize),
+            ["timestep"] = new(batch),
+            ["encoder_hidden_states"] = new(batch, TextTokens, _captionChannels ?? _textChannels),
+        };
+        if (_conditionedOnSize) (inputs["resolution"], inputs["aspect_ratio"]) = (new(batch, 2), new(batch, 1));
+        return inputs;
+    }
 
     /// <inheritdoc/>
     public Graph Build(IReadOnlyDictionary<string, TensorShape> inputs)
@@ -89,7 +110,7 @@ public sealed class PixArtTransformer2DModel : INetwork
     /// <summary>Each number of <c>[N, K]</c> embedded in a third of the width: <c>[N, K·width/3]</c>.</summary>
     private Node EmbedSizes(GraphBuilder g, string name, Node sizes)
     {
-        Node each = TimestepEmbedding.Write(g, name, Sinusoid(g, g.Reshape(sizes, new((int)sizes.Shape.Elements))), _config.Width / 3);
+        Node each = TimestepEmbedding.Write(g, name, Sinusoid(g, g.Reshape(sizes, new((int)sizes.Shape.Elements))), _config.Width / SizesEmbedded);
         return g.Reshape(each, new(sizes.Shape[0], sizes.Shape[1] * each.Shape[1]));
     }
 

@@ -15,11 +15,16 @@ internal enum AdditionEmbedding
 /// <summary>The settings of diffusers' <c>UNet2DConditionModel</c> that change its arithmetic; defaults are diffusers'. Lists per block are in the order of the down blocks.</summary>
 internal sealed record UNet2DConditionConfig
 {
+    /// <summary>Sizes that SDXL is told: original, crop and target, two numbers each.</summary>
+    public const int SizeIds = 6;
+
     private static readonly Dictionary<string, bool> DownBlocks = new() { ["CrossAttnDownBlock2D"] = true, ["DownBlock2D"] = false };
 
     private static readonly Dictionary<string, bool> UpBlocks = new() { ["CrossAttnUpBlock2D"] = true, ["UpBlock2D"] = false };
 
     public required int InChannels { get; init; }
+    public required int SampleHeight { get; init; }
+    public required int SampleWidth { get; init; }
     public required int OutChannels { get; init; }
     public required bool CenterInputSample { get; init; }
     public required int ConvInKernel { get; init; }
@@ -56,11 +61,14 @@ internal sealed record UNet2DConditionConfig
             config, "addition_embed_type", whenMissing: null, new() { ["text_time"] = AdditionEmbedding.TextTime }, whenNull: AdditionEmbedding.None);
         ConfigValues.OneOf<bool>(config, "time_embedding_type", "positional", new() { ["positional"] = true });
         ConfigValues.OneOf<bool>(config, "attention_type", "default", new() { ["default"] = true });
+        (int height, int width) = ConfigValues.SampleSize(config, whenMissing: 64);
         int[] crossAttentionDims = config.GetIntPerBlock("cross_attention_dim", channels.Length, 1280);
-        if (crossAttentionDims.Any(width => width != crossAttentionDims[0])) throw ConfigValues.Error(config, "cross_attention_dim", "one width of text for all blocks is supported, found several");
+        if (crossAttentionDims.Any(dim => dim != crossAttentionDims[0])) throw ConfigValues.Error(config, "cross_attention_dim", "one width of text for all blocks is supported, found several");
         if (config.GetFloat("resnet_out_scale_factor", 1) is not 1 and float factor) throw ConfigValues.Error(config, "resnet_out_scale_factor", $"1 is supported, found {factor}");
         UNet2DConditionConfig result = new()
         {
+            SampleHeight = height,
+            SampleWidth = width,
             InChannels = ConfigValues.Size(config, "in_channels", 4),
             OutChannels = ConfigValues.Size(config, "out_channels", 4),
             CenterInputSample = config.GetBool("center_input_sample", false),
@@ -100,7 +108,10 @@ internal sealed record UNet2DConditionConfig
             AdditionTimeDim = addition == AdditionEmbedding.TextTime ? ConfigValues.Size(config, "addition_time_embed_dim") : 0,
             ProjectionInputDim = ConfigValues.OptionalSize(config, "projection_class_embeddings_input_dim") ?? 0,
         };
-        ConfigValues.RejectUnknown(config, "sample_size", "dropout", "upcast_attention", "addition_embed_type_num_heads", "addition_time_embed_dim");
+        int leastProjection = addition == AdditionEmbedding.TextTime ? SizeIds * result.AdditionTimeDim + 1 : result.ClassEmbedding == ClassEmbedding.Projection ? 1 : 0;
+        if (result.ProjectionInputDim < leastProjection)
+            throw ConfigValues.Error(config, "projection_class_embeddings_input_dim", $"expected at least {leastProjection}, found {result.ProjectionInputDim}");
+        ConfigValues.RejectUnknown(config, "dropout", "upcast_attention", "addition_embed_type_num_heads", "addition_time_embed_dim");
         return result;
     }
 

@@ -57,6 +57,8 @@ internal sealed record UNet2DConfig
     public required IReadOnlyList<UNet2DBlock> Down { get; init; }
     public required IReadOnlyList<UNet2DBlock> Up { get; init; }
     public required IReadOnlyList<int> BlockOutChannels { get; init; }
+    public required int SampleHeight { get; init; }
+    public required int SampleWidth { get; init; }
     public required bool HasMidBlock { get; init; }
     public required bool HasMidAttention { get; init; }
     public required float MidBlockScaleFactor { get; init; }
@@ -82,8 +84,11 @@ internal sealed record UNet2DConfig
             ["learned"] = TimeProjection.Learned,
         });
         int? classes = ConfigValues.OptionalSize(config, "num_class_embeds");
+        (int height, int width) = ConfigValues.SampleSize(config, whenMissing: 32);
         UNet2DConfig result = new()
         {
+            SampleHeight = height,
+            SampleWidth = width,
             InChannels = ConfigValues.Size(config, "in_channels", 3),
             OutChannels = ConfigValues.Size(config, "out_channels", 3),
             CenterInputSample = config.GetBool("center_input_sample", false),
@@ -117,7 +122,7 @@ internal sealed record UNet2DConfig
                 whenNull: classes is null ? ClassEmbedding.None : ClassEmbedding.Table),
             ClassTableRows = classes ?? 0,
         };
-        ConfigValues.RejectUnknown(config, "sample_size", "dropout", "num_train_timesteps");
+        ConfigValues.RejectUnknown(config, "dropout", "num_train_timesteps");
         return result;
     }
 

@@ -23,6 +23,22 @@ public sealed class UNet2DModel : INetwork
     public IReadOnlyList<string> InputNames => _config.ClassEmbedding == ClassEmbedding.None ? ["sample", "timestep"] : ["sample", "timestep", "class_labels"];
 
     /// <inheritdoc/>
+    public int ClassLabels => _config.ClassEmbedding == ClassEmbedding.Table ? _config.ClassTableRows : 0;
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch)
+    {
+        Dictionary<string, TensorShape> inputs = new()
+        {
+            ["sample"] = new(batch, _config.InChannels, _config.SampleHeight, _config.SampleWidth),
+            ["timestep"] = new(batch),
+        };
+        if (_config.ClassEmbedding != ClassEmbedding.None)
+            inputs["class_labels"] = _config.ClassEmbedding == ClassEmbedding.Identity ? new(batch, _config.TimeEmbeddingDim) : new(batch);
+        return inputs;
+    }
+
+    /// <inheritdoc/>
     public IEnumerable<string> LegacyNames(string name) => name == "time_proj.weight" ? ["time_proj.W"] : LegacyAttention.NamesOf(name);
 
     /// <inheritdoc/>

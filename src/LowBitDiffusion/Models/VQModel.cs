@@ -23,7 +23,7 @@ public sealed class VQModel : INetwork
         _codeChannels = ConfigValues.OptionalSize(config, "vq_embed_dim") ?? _config.LatentChannels;
         ScalingFactor = config.GetFloat("scaling_factor", 0.18215f);
         ConfigValues.OneOf<bool>(config, "norm_type", "group", new() { ["group"] = true });
-        ConfigValues.RejectUnknown(config, "sample_size", "force_upcast");
+        ConfigValues.RejectUnknown(config, "force_upcast");
     }
 
     /// <inheritdoc/>
@@ -42,10 +42,13 @@ public sealed class VQModel : INetwork
     public int LatentChannels => _codeChannels;
 
     /// <summary>Rows (and columns) of the image for each of the latent.</summary>
-    public int Factor => 1 << (_config.BlockOutChannels.Count - 1);
+    public int Factor => _config.Factor;
 
     /// <inheritdoc/>
     public IEnumerable<string> LegacyNames(string name) => LegacyAttention.NamesOf(name);
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch) => new Dictionary<string, TensorShape> { ["latent"] = _config.Latent(batch, _codeChannels) };
 
     /// <inheritdoc/>
     public Graph Build(IReadOnlyDictionary<string, TensorShape> inputs)

@@ -18,8 +18,15 @@ public sealed class QuantizedModule
     /// <summary>Bits of a stored weight code, 2 to 8.</summary>
     public required int WeightBits { get; init; }
 
-    /// <summary>Centred codes <c>[N, K]</c>, |code| ≤ 127.</summary>
-    public required sbyte[] Codes { get; init; }
+    /// <summary>Centred codes <c>[N, K]</c>, |code| ≤ 127; read anew at each call where they stay in a file (<see cref="CodesReader"/>).</summary>
+    public sbyte[] Codes
+    {
+        get => field ?? CodesReader?.Invoke() ?? throw new InvalidOperationException($"{Name} has no codes");
+        init;
+    }
+
+    /// <summary>Reads the codes when they are packed, so that a model is planned without them and they never stay in memory beside their packed form.</summary>
+    public Func<sbyte[]>? CodesReader { get; init; }
 
     /// <summary>Scales <c>[N, G]</c>: G = 1 per output channel, K / GroupSize with groups, 2 with a split whose halves have scales of their own.</summary>
     public required float[] WeightScales { get; init; }

@@ -66,6 +66,15 @@ public sealed class SafeTensorsReadingTests
         Assert.That(() => file.ReadSingles("z"), Throws.TypeOf<ModelFormatException>().With.Message.Contains("x.safetensors").And.Message.Contains("'z'"));
     }
 
+    [Test]
+    public void A_tensor_longer_than_a_piece_of_the_conversion_is_read_to_its_end()
+    {
+        float[] values = [.. Enumerable.Range(0, (1 << 20) + 3).Select(i => (float)(i % 2048))];
+        SafeTensorsWriter.Write(_folder["x.safetensors"], [(new TensorInfo("x", DType.F16, [values.Length]), TensorConversion.FromSingles(DType.F16, values))]);
+        using SafeTensorsFile file = SafeTensorsFile.Open(_folder["x.safetensors"]);
+        Assert.That(file.ReadSingles("x").AsSpan().SequenceEqual(values), Is.True);
+    }
+
     [TestCase("F4", 1)]
     [TestCase("F6_E2M3", 3)]
     [TestCase("F6_E3M2", 3)]

@@ -70,7 +70,7 @@ public sealed class SafeTensorsValidationTests
     public void A_header_that_is_wrong_is_refused(string header, int dataLength, string? tensor, string says)
     {
         string path = _folder.Write("bad.safetensors", SafeTensorsSample.File(header, dataLength));
-        ModelFormatException error = Assert.Throws<ModelFormatException>(() => SafeTensorsFile.Open(path).Dispose());
+        ModelFormatException error = Assert.Throws<ModelFormatException>(() => SafeTensorsFile.Open(path).Dispose())!;
         Assert.That(error.File, Is.EqualTo(path));
         Assert.That(error.Tensor, Is.EqualTo(tensor));
         Assert.That(error.Message, Does.Contain(says));

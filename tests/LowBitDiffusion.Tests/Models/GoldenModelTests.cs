@@ -1,6 +1,6 @@
 using System.Text.Json;
-using LowBitDiffusion.Execution.Reference;
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Tests.Formats;
 using LowBitDiffusion.Verification;
@@ -12,8 +12,8 @@ public sealed class GoldenModelTests
 {
     private static readonly Dictionary<string, GoldenExecutor> Executors = new()
     {
-        ["reference"] = (graph, weights, inputs, onTap, cancellation) =>
-            ReferenceExecutor.Run(graph, weights, inputs, onTap: (tap, _, value) => onTap(tap, value), cancellationToken: cancellation),
+        ["reference"] = GoldenExecutors.Reference,
+        ["planned"] = GoldenExecutors.Planned(new WorkerPool(2)),
     };
 
     public static IEnumerable<TestCaseData> Runs()
@@ -24,8 +24,8 @@ public sealed class GoldenModelTests
             if (entry.GetProperty("kind").GetString() != "model" || !NetworkRegistry.ClassNames.Contains(entry.GetProperty("class").GetString())) continue;
             string name = entry.GetProperty("name").GetString()!;
             foreach (JsonElement run in entry.GetProperty("runs").EnumerateArray())
-            foreach (string executor in Executors.Keys)
-                yield return new TestCaseData(name, run.GetProperty("file").GetString(), executor).SetArgDisplayNames(name, run.GetProperty("label").GetString()!, executor);
+                foreach (string executor in Executors.Keys)
+                    yield return new TestCaseData(name, run.GetProperty("file").GetString(), executor).SetArgDisplayNames(name, run.GetProperty("label").GetString()!, executor);
         }
     }
 
@@ -41,12 +41,12 @@ public sealed class GoldenModelTests
     }
 
     [Test]
-    public void The_reference_executor_reports_every_captured_module([Values("unet2d_class", "unet2d_scale_shift")] string name)
+    public void Every_captured_module_is_compared([Values("unet2d_class", "unet2d_scale_shift")] string name, [Values("reference", "planned")] string executor)
     {
         using GoldenCase golden = GoldenCase.Open(Path.Combine(GoldenFolder.Path, name));
         using SafeTensorsFile io = SafeTensorsFile.Open(Path.Combine(GoldenFolder.Path, name, "io.safetensors"));
 
-        IReadOnlyList<GoldenComparison> comparisons = golden.Run("io.safetensors", Executors["reference"]);
+        IReadOnlyList<GoldenComparison> comparisons = golden.Run("io.safetensors", Executors[executor]);
 
         Assert.That(comparisons.Select(comparison => comparison.Name), Is.EquivalentTo(io.Tensors.Keys.Where(key => !key.StartsWith("in."))));
     }

@@ -68,6 +68,10 @@ public sealed class ModelWeightsTests
 
         public IReadOnlyList<string> InputNames => [];
 
+        public int ClassLabels => 0;
+
+        public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch) => throw new NotSupportedException();
+
         public Graph Build(IReadOnlyDictionary<string, TensorShape> inputs) => throw new NotSupportedException();
 
         public IEnumerable<string> LegacyNames(string name) => [name.Replace("to_q", "query")];

@@ -1,0 +1,104 @@
+namespace LowBitDiffusion.Kernels.Assembling;
+
+/// <summary>
+/// The vector instructions, in EVEX encoding.
+/// <code>
+///   62 | R X B R' 0 m m m | W v v v v 1 p p | z L' L b V' a a a | opcode | ModRM …
+///        register bits      second source     width, mask
+/// </code>
+/// R, X, B, R', V' and v are inverted; R'R extend ModRM.reg, XB a register in ModRM.rm, V' the second source. An 8-bit displacement counts in units
+/// of the memory operand.
+/// </summary>
+internal sealed partial class Assembler
+{
+    /// <summary>Width of a vector as the encoding counts it.</summary>
+    private const int Bits128 = 0, Bits512 = 2;
+
+    /// <summary>Opcode maps.</summary>
+    private const int Map0F = 1, Map0F38 = 2;
+
+    /// <summary>Mandatory prefixes.</summary>
+    private const int None = 0, P66 = 1, PF3 = 2;
+
+    internal void Vmovups(Zmm target, Address source, Mask mask = default) => Vector(None, Map0F, 0x10, target, default, source, mask);
+
+    internal void Vmovups(Address target, Zmm source, Mask mask = default) => Vector(None, Map0F, 0x11, source, default, target, mask, zeroing: false);
+
+    /// <summary>The low 128 bits.</summary>
+    internal void Vmovups128(Address target, Zmm source) => Vector(None, Map0F, 0x11, source, default, target, default, width: Bits128, unit: 16);
+
+    /// <summary>The low 128 bits; the others become zero.</summary>
+    internal void Vmovups128(Zmm target, Address source) => Vector(None, Map0F, 0x10, target, default, source, default, width: Bits128, unit: 16);
+
+    internal void Vpbroadcastd(Zmm target, Address source) => Vector(P66, Map0F38, 0x58, target, default, source, default, unit: 4);
+
+    internal void Vpbroadcastd(Zmm target, Gpr source) => Vector(P66, Map0F38, 0x7C, target, default, new Zmm((int)source));
+
+    internal void Vpdpbusd(Zmm sum, Zmm unsigned, Zmm signed) => Vector(P66, Map0F38, 0x50, sum, unsigned, signed);
+
+    internal void Vpxord(Zmm target, Zmm left, Zmm right) => Vector(P66, Map0F, 0xEF, target, left, right);
+
+    internal void Vpandd(Zmm target, Zmm left, Zmm right) => Vector(P66, Map0F, 0xDB, target, left, right);
+
+    internal void Vpaddd(Zmm target, Zmm left, Zmm right) => Vector(P66, Map0F, 0xFE, target, left, right);
+
+    internal void Vpsubd(Zmm target, Zmm left, Zmm right) => Vector(P66, Map0F, 0xFA, target, left, right);
+
+    internal void Vpmulld(Zmm target, Zmm left, Address right) => Vector(P66, Map0F38, 0x40, target, left, right, default);
+
+    internal void Vpslld(Zmm target, Zmm source, int count) => Shift(6, target, source, count);
+
+    internal void Vpsrad(Zmm target, Zmm source, int count) => Shift(4, target, source, count);
+
+    internal void Vcvtdq2ps(Zmm target, Zmm source) => Vector(None, Map0F, 0x5B, target, default, source);
+
+    internal void Vmulps(Zmm target, Zmm left, Zmm right) => Vector(None, Map0F, 0x59, target, left, right);
+
+    internal void Vmulps(Zmm target, Zmm left, Address right) => Vector(None, Map0F, 0x59, target, left, right, default);
+
+    internal void Vaddps(Zmm target, Zmm left, Zmm right) => Vector(None, Map0F, 0x58, target, left, right);
+
+    internal void Vaddps(Zmm target, Zmm left, Address right, Mask mask = default) => Vector(None, Map0F, 0x58, target, left, right, mask);
+
+    /// <summary>The low 16 bits of a general register. VEX encoding, as all instructions on masks.</summary>
+    internal void Kmovw(Mask target, Gpr source)
+    {
+        Bytes(0xC4, (byte)(0xC1 | (~High(source) & 1) << 5), 0x78, 0x92);
+        Byte(0xC0 | (target.Number << 3) | ((int)source & 7));
+    }
+
+    internal void Vzeroupper() => Bytes(0xC5, 0xF8, 0x77);
+
+    private void Shift(int operation, Zmm target, Zmm source, int count)
+    {
+        // The target takes the place of the second source.
+        Vector(P66, Map0F, 0x72, new Zmm(operation), target, source);
+        Byte(count);
+    }
+
+    private void Vector(int prefix, int map, int opcode, Zmm reg, Zmm second, Zmm rm)
+    {
+        Evex(prefix, map, reg, second, indexBit: rm.Number >> 4, baseBit: rm.Number >> 3, Bits512, default, zeroing: false);
+        Byte(opcode);
+        Byte(0xC0 | ((reg.Number & 7) << 3) | (rm.Number & 7));
+    }
+
+    private void Vector(
+        int prefix, int map, int opcode, Zmm reg, Zmm second, Address rm, Mask mask, bool zeroing = true, int width = Bits512, int unit = 64)
+    {
+        Evex(prefix, map, reg, second, High(rm.Index), High(rm.Base), width, mask, zeroing);
+        Byte(opcode);
+        WriteAddress(reg.Number, rm, unit);
+    }
+
+    private void Evex(int prefix, int map, Zmm reg, Zmm second, int indexBit, int baseBit, int width, Mask mask, bool zeroing)
+    {
+        int z = zeroing && mask.Number != 0 ? 1 : 0;
+        Byte(0x62);
+        Byte(Inverted(reg.Number >> 3, 7) | Inverted(indexBit, 6) | Inverted(baseBit, 5) | Inverted(reg.Number >> 4, 4) | map);
+        Byte(((~second.Number & 15) << 3) | 4 | prefix);
+        Byte((z << 7) | (width << 5) | Inverted(second.Number >> 4, 3) | mask.Number);
+    }
+
+    private static int Inverted(int value, int bit) => (~value & 1) << bit;
+}

@@ -1,0 +1,98 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+using LowBitDiffusion.Kernels.Dispatch;
+
+namespace LowBitDiffusion.Kernels.Convolution;
+
+/// <summary>
+/// 256-bit <c>vpdpbusd</c>: four products of u8 × s8 added to an int32 lane at once, exact.
+/// <code>
+///            w0: channels 0–7   w1: channels 8–15      two loads of 32 bytes: [8 channels][4 of K]
+///   a row 0    s00                s01                  a: four bytes of the row's input in every lane
+///   …          …                  …                    12 sums + 2 weights + 1 input = 15 of 16 registers
+///   a row 5    s50                s51
+/// </code>
+/// </summary>
+internal sealed unsafe class AvxVnniQuantizedConv : PanelQuantizedConv
+{
+    /// <inheritdoc/>
+    public override InstructionSet InstructionSet => InstructionSet.AvxVnni;
+
+    /// <inheritdoc/>
+    public override string Name => "vpdpbusd ymm, 6×16";
+
+    /// <inheritdoc/>
+    internal override PackedLayout Layout => new(PanelWidth: 16);
+
+    /// <inheritdoc/>
+    internal override int RowsPerTile => 6;
+
+    /// <inheritdoc/>
+    private protected override void Multiply(in SumTile tile)
+    {
+        switch (tile.RowCount)
+        {
+            case 1: Multiply<Rows1>(tile); break;
+            case 2: Multiply<Rows2>(tile); break;
+            case 3: Multiply<Rows3>(tile); break;
+            case 4: Multiply<Rows4>(tile); break;
+            case 5: Multiply<Rows5>(tile); break;
+            default: Multiply<Rows6>(tile); break;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Multiply<TRows>(in SumTile tile) where TRows : struct, IRowCount
+    {
+        Vector256<int> s00 = default, s01 = default, s10 = default, s11 = default, s20 = default, s21 = default;
+        Vector256<int> s30 = default, s31 = default, s40 = default, s41 = default, s50 = default, s51 = default;
+        sbyte* codes = (sbyte*)tile.Codes;
+        nint length = (nint)tile.Groups * 4;
+        for (int row = 0; row < tile.KernelRows; row++)
+        {
+            for (int column = 0; column < tile.Columns; column++)
+            {
+                nint offset = tile.Offset + (row * tile.KernelRowStep) + (column * tile.ColumnStep);
+                byte* a0 = tile.Rows[0] + offset;
+                byte* a1 = TRows.Count > 1 ? tile.Rows[1] + offset : null;
+                byte* a2 = TRows.Count > 2 ? tile.Rows[2] + offset : null;
+                byte* a3 = TRows.Count > 3 ? tile.Rows[3] + offset : null;
+                byte* a4 = TRows.Count > 4 ? tile.Rows[4] + offset : null;
+                byte* a5 = TRows.Count > 5 ? tile.Rows[5] + offset : null;
+                for (nint k = 0; k < length; k += 4, codes += 64)
+                {
+                    Vector256<sbyte> w0 = Vector256.Load(codes), w1 = Vector256.Load(codes + 32);
+                    Add(a0 + k, w0, w1, ref s00, ref s01);
+                    if (TRows.Count > 1) Add(a1 + k, w0, w1, ref s10, ref s11);
+                    if (TRows.Count > 2) Add(a2 + k, w0, w1, ref s20, ref s21);
+                    if (TRows.Count > 3) Add(a3 + k, w0, w1, ref s30, ref s31);
+                    if (TRows.Count > 4) Add(a4 + k, w0, w1, ref s40, ref s41);
+                    if (TRows.Count > 5) Add(a5 + k, w0, w1, ref s50, ref s51);
+                }
+            }
+        }
+
+        Store(tile.Sums, s00, s01);
+        if (TRows.Count > 1) Store(tile.Sums + 16, s10, s11);
+        if (TRows.Count > 2) Store(tile.Sums + 32, s20, s21);
+        if (TRows.Count > 3) Store(tile.Sums + 48, s30, s31);
+        if (TRows.Count > 4) Store(tile.Sums + 64, s40, s41);
+        if (TRows.Count > 5) Store(tile.Sums + 80, s50, s51);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Add(byte* input, Vector256<sbyte> w0, Vector256<sbyte> w1, ref Vector256<int> s0, ref Vector256<int> s1)
+    {
+        Vector256<byte> a = Vector256.Create(*(int*)input).AsByte();
+        s0 = AvxVnni.MultiplyWideningAndAdd(s0, a, w0);
+        s1 = AvxVnni.MultiplyWideningAndAdd(s1, a, w1);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store(int* sums, Vector256<int> s0, Vector256<int> s1)
+    {
+        s0.Store(sums);
+        s1.Store(sums + 8);
+    }
+}

@@ -1,0 +1,100 @@
+namespace LowBitDiffusion.Kernels.Convolution;
+
+/// <summary>What a kernel wants weights to look like.</summary>
+/// <param name="PanelWidth">Output channels that lie side by side.</param>
+/// <param name="Nibbles">Whether the kernel reads two codes from a byte where all of them lie in −8 … 7.</param>
+internal readonly record struct PackedLayout(int PanelWidth, bool Nibbles = false);
+
+/// <summary>
+/// One segment as a kernel walks it: for each kernel row, <see cref="Columns"/> runs of <see cref="Length"/> consecutive input bytes.
+/// A segment of all channels has one run per kernel row (neighbouring pixels touch), any other has one per kernel position.
+/// Assembled kernels read it in memory.
+/// </summary>
+internal readonly struct SegmentPlan(int start, int columns, int length, int firstGroup)
+{
+    /// <summary>First channel: offset of the first run from the pixel.</summary>
+    public readonly int Start = start;
+
+    /// <summary>Runs in a kernel row, one pixel apart.</summary>
+    public readonly int Columns = columns;
+
+    /// <summary>Bytes of a run.</summary>
+    public readonly int Length = length;
+
+    /// <summary>Groups of four bytes of a run, the last filled up with zero weights.</summary>
+    public readonly int Groups = (length + 3) / 4;
+
+    /// <summary>Groups of the panel before this segment.</summary>
+    public readonly int FirstGroup = firstGroup;
+}
+
+/// <summary>
+/// Where everything lies in packed weights. With panels of P output channels, K running over segments, kernel rows, runs and groups of four:
+/// <code>
+///   codes         sbyte [N/P][K/4][P][4]               one byte a code
+///             or  byte  [N/P][K/4][P/2][4]             nibbles: low half channel c, high half channel c + P/2
+///   weight sums   int   [segments][N rounded up to P]
+///   scales        float [segments][N rounded up to P]
+/// </code>
+/// </summary>
+internal sealed class PackedPlan
+{
+    internal PackedPlan(in ConvWeightShape shape, ReadOnlySpan<KernelSegment> segments, PackedLayout layout, bool fourBit)
+    {
+        if (shape.OutChannels < 1 || shape.InChannels < 1 || shape.Taps < 1) throw new ArgumentException($"a weight of shape {shape}");
+        KernelSegment[] ranges = segments.IsEmpty ? [new KernelSegment(0, shape.InChannels)] : segments.ToArray();
+        Segments = GC.AllocateUninitializedArray<SegmentPlan>(ranges.Length, pinned: true);
+        int channel = 0, group = 0;
+        for (int s = 0; s < ranges.Length; s++)
+        {
+            (int start, int count) = ranges[s];
+            if (start != channel || count < 1) throw new ArgumentException($"segment {s} is {ranges[s]}, it must start at channel {channel} and hold one or more");
+            if ((long)count * shape.Taps > QuantizedConvKernel.MaxDepth)
+            {
+                throw new ArgumentException($"segment {s} sums {(long)count * shape.Taps} terms, more than {QuantizedConvKernel.MaxDepth} may overflow");
+            }
+
+            bool whole = count == shape.InChannels;
+            int columns = whole ? 1 : shape.KernelWidth;
+            int length = whole ? count * shape.KernelWidth : count;
+            Segments[s] = new SegmentPlan(start, columns, length, group);
+            channel = checked(start + count);
+            group += shape.KernelHeight * columns * Segments[s].Groups;
+        }
+
+        if (channel != shape.InChannels) throw new ArgumentException($"the segments hold {channel} of {shape.InChannels} input channels");
+        Ranges = ranges;
+        Groups = group;
+        Nibbles = fourBit && layout.Nibbles;
+        Panels = (shape.OutChannels + layout.PanelWidth - 1) / layout.PanelWidth;
+        PaddedChannels = Panels * layout.PanelWidth;
+        PanelBytes = (nint)group * layout.PanelWidth * 4 / (Nibbles ? 2 : 1);
+        SumsOffset = Align((nuint)Panels * (nuint)PanelBytes);
+        ScalesOffset = Align(SumsOffset + ((nuint)ranges.Length * (nuint)PaddedChannels * sizeof(int)));
+        TotalBytes = ScalesOffset + ((nuint)ranges.Length * (nuint)PaddedChannels * sizeof(float));
+    }
+
+    internal KernelSegment[] Ranges { get; }
+
+    /// <summary>The segments in order; pinned, since assembled kernels read them in place.</summary>
+    internal SegmentPlan[] Segments { get; }
+
+    /// <summary>Groups of four of a whole panel.</summary>
+    internal int Groups { get; }
+
+    internal bool Nibbles { get; }
+
+    internal int Panels { get; }
+
+    internal int PaddedChannels { get; }
+
+    internal nint PanelBytes { get; }
+
+    internal nuint SumsOffset { get; }
+
+    internal nuint ScalesOffset { get; }
+
+    internal nuint TotalBytes { get; }
+
+    private static nuint Align(nuint bytes) => (bytes + 63) & ~(nuint)63;
+}

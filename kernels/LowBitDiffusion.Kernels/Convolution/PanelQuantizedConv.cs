@@ -1,0 +1,128 @@
+using System.Runtime.CompilerServices;
+using LowBitDiffusion.Kernels.Threading;
+
+namespace LowBitDiffusion.Kernels.Convolution;
+
+/// <summary>One tile of integer sums: some rows of the output times one panel of output channels, over one segment.</summary>
+internal unsafe struct SumTile
+{
+    /// <summary>For each row, its first input pixel.</summary>
+    public byte** Rows;
+
+    /// <summary>How many rows.</summary>
+    public int RowCount;
+
+    /// <summary>Offset of the first run from the pixel.</summary>
+    public nint Offset;
+
+    /// <summary>Kernel rows.</summary>
+    public int KernelRows;
+
+    /// <summary>Distance of the kernel rows in bytes.</summary>
+    public nint KernelRowStep;
+
+    /// <summary>Runs in a kernel row.</summary>
+    public int Columns;
+
+    /// <summary>Distance of the runs in bytes.</summary>
+    public nint ColumnStep;
+
+    /// <summary>Groups of four in a run.</summary>
+    public int Groups;
+
+    /// <summary>Packed codes of the segment in this panel.</summary>
+    public byte* Codes;
+
+    /// <summary>Largest magnitude of a code.</summary>
+    public int MaxMagnitude;
+
+    /// <summary>Where the sums go: rows of a panel's width.</summary>
+    public int* Sums;
+}
+
+/// <summary>
+/// The frame of all vector kernels: packed panels of output channels, tiles of rows, and the order in which they are visited.
+/// <code>
+///                panel 0      panel 1          one tile = up to RowsPerTile rows × one panel, its sums in registers
+///             ┌────────────┬────────────┐
+///   row block │ tile  ↓    │ tile  ↓    │      a row block's input stays in L2 while all panels of the piece pass over it,
+///             │ tile  ↓    │ tile  ↓    │      a panel stays in L1/L2 while all tiles of the row block pass over it
+///             └────────────┴────────────┘
+/// </code>
+/// A piece of parallel work is a row block times a range of panels.
+/// </summary>
+internal abstract unsafe class PanelQuantizedConv : QuantizedConvKernel
+{
+    /// <summary>Most rows of a tile.</summary>
+    internal abstract int RowsPerTile { get; }
+
+    /// <summary>Computes the sums of one tile.</summary>
+    private protected abstract void Multiply(in SumTile tile);
+
+    /// <inheritdoc/>
+    private protected override void Execute(WorkerPool pool, in QuantizedConvArguments arguments)
+    {
+        TileSchedule schedule = new(arguments.Geometry, arguments.Weights.Plan.Panels, RowsPerTile, pool.Threads);
+        pool.For(schedule.Pieces, new Piece(this, arguments, schedule));
+    }
+
+    private readonly struct Piece(PanelQuantizedConv kernel, QuantizedConvArguments arguments, TileSchedule schedule) : IParallelBody
+    {
+        [SkipLocalsInit]
+        public void Run(int index)
+        {
+            (int firstRow, int rowEnd, int firstPanel, int panelEnd) = schedule[index];
+            byte** rows = stackalloc byte*[TileSchedule.MaxBlockRows];
+            TileSchedule.RowPointers(arguments.Geometry, arguments.Input, firstRow, rowEnd, rows);
+            int width = kernel.Layout.PanelWidth;
+            int* sums = stackalloc int[kernel.RowsPerTile * width];
+            float* values = stackalloc float[kernel.RowsPerTile * width];
+            int tiles = (rowEnd - firstRow + kernel.RowsPerTile - 1) / kernel.RowsPerTile;
+            for (int panel = firstPanel; panel < panelEnd; panel++)
+            {
+                for (int tile = 0; tile < tiles; tile++)
+                {
+                    // Tiles of one block are as even as can be: 13 rows are 7 + 6, not 12 + 1.
+                    int from = (int)((long)(rowEnd - firstRow) * tile / tiles), to = (int)((long)(rowEnd - firstRow) * (tile + 1) / tiles);
+                    RunTile(rows + from, firstRow + from, to - from, panel, sums, values);
+                }
+            }
+        }
+
+        private void RunTile(byte** rows, int firstRow, int rowCount, int panel, int* sums, float* values)
+        {
+            PackedWeights weights = arguments.Weights;
+            int width = kernel.Layout.PanelWidth;
+            SumTile tile = new()
+            {
+                Rows = rows,
+                RowCount = rowCount,
+                KernelRows = arguments.Geometry.KernelHeight,
+                KernelRowStep = (nint)arguments.Geometry.Width * arguments.Geometry.Channels,
+                ColumnStep = arguments.Geometry.Channels,
+                MaxMagnitude = weights.MaxMagnitude,
+                Sums = sums,
+            };
+            for (int s = 0; s < weights.Plan.Segments.Length; s++)
+            {
+                SegmentPlan plan = weights.Plan.Segments[s];
+                tile.Offset = plan.Start;
+                tile.Columns = plan.Columns;
+                tile.Groups = plan.Groups;
+                tile.Codes = weights.Codes(panel, s);
+                kernel.Multiply(tile);
+                TileEpilogue.AddSegment(
+                    sums, values, rowCount, width, weights.WeightSums(s) + (panel * width), weights.Scales(s) + (panel * width),
+                    arguments.InputZeroPoints[s], arguments.InputScales[s], first: s == 0);
+            }
+
+            int firstChannel = panel * width;
+            int channels = Math.Min(width, arguments.Geometry.OutChannels - firstChannel);
+            int imageRows = arguments.Geometry.OutHeight * arguments.Geometry.OutWidth;
+            for (int r = 0; r < rowCount; r++)
+            {
+                TileEpilogue.Store(values + (r * width), arguments.Epilogue, firstRow + r, (firstRow + r) / imageRows, firstChannel, channels);
+            }
+        }
+    }
+}

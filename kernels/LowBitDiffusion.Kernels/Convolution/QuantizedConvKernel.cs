@@ -1,0 +1,69 @@
+using LowBitDiffusion.Kernels.Dispatch;
+using LowBitDiffusion.Kernels.Threading;
+
+namespace LowBitDiffusion.Kernels.Convolution;
+
+/// <summary>
+/// Convolution of unsigned 8-bit activations with signed weights of up to 8 bits; a linear layer is the 1×1 case (<see cref="ConvGeometry.Linear"/>).
+/// <code>
+///   S[s][m][o] = Σ q[m][k]·w[o][k]   over the channels of segment s and all kernel positions, in int32, exact
+///   W[s][o]    = Σ w[o][k]
+///   y[m][o]    = epilogue( Σ over s of float(S − z[s]·W) · (d[s]·dw[s][o]) )
+/// </code>
+/// Exact for all codes q 0 … 255, w −127 … 127 and segments of up to <see cref="MaxDepth"/> terms; the float steps are those of
+/// <see cref="ConvEpilogue"/>, each rounded, so every kernel gives the same bits for any number of threads.
+/// </summary>
+public abstract unsafe class QuantizedConvKernel
+{
+    /// <summary>
+    /// Longest sum of a segment that cannot overflow: ⌊(2³¹ − 1)/(255·128)⌋. The largest product is 255·127 for codes of a byte each, and 255·8·16
+    /// for two in a byte, where kernels may leave a code in the high half.
+    /// </summary>
+    public const int MaxDepth = int.MaxValue / (255 * 128);
+
+    /// <summary>What the kernel asks of the processor.</summary>
+    public abstract InstructionSet InstructionSet { get; }
+
+    /// <summary>A name for listings: instructions and tile.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>How weights lie in memory.</summary>
+    internal abstract PackedLayout Layout { get; }
+
+    /// <summary>Bytes that <see cref="Pack"/> will take for weights of this shape.</summary>
+    /// <param name="shape">Shape of the weight.</param>
+    /// <param name="segments">Ranges of input channels; empty for one that holds all of them.</param>
+    /// <param name="fourBit">Whether all codes lie in −8 … 7; kernels that can then keep two in a byte.</param>
+    public nuint PackedBytes(in ConvWeightShape shape, ReadOnlySpan<KernelSegment> segments, bool fourBit) =>
+        new PackedPlan(shape, segments, Layout, fourBit).TotalBytes;
+
+    /// <summary>Brings weights into the kernel's own layout.</summary>
+    /// <param name="codes">Centred codes <c>[out, in, rows, columns]</c>, −127 … 127.</param>
+    /// <param name="shape">Their shape.</param>
+    /// <param name="segments">Ranges of input channels, ascending and without gaps; empty for one that holds all of them.</param>
+    /// <param name="weightScales">Scales <c>[segments][out]</c>.</param>
+    /// <exception cref="ArgumentException">Lengths, ranges of channels or codes are wrong, or a segment is longer than <see cref="MaxDepth"/>.</exception>
+    /// <exception cref="OutOfMemoryException">No memory for the packed weights.</exception>
+    public PackedWeights Pack(ReadOnlySpan<sbyte> codes, in ConvWeightShape shape, ReadOnlySpan<KernelSegment> segments, ReadOnlySpan<float> weightScales) =>
+        new(this, codes, shape, segments, weightScales);
+
+    /// <summary>Computes the output. Allocates nothing; may be called from several threads at once with different outputs.</summary>
+    /// <param name="pool">Threads to share the work among; the result does not depend on their number.</param>
+    /// <param name="arguments">Shapes and memory. The pointers must be valid; shapes are checked against the packed weights.</param>
+    /// <exception cref="ArgumentException">The weights were packed by another kernel or for another shape.</exception>
+    public void Run(WorkerPool pool, in QuantizedConvArguments arguments)
+    {
+        PackedWeights weights = arguments.Weights;
+        ConvGeometry geometry = arguments.Geometry;
+        if (!ReferenceEquals(weights.Kernel, this)) throw new ArgumentException($"the weights were packed by {weights.Kernel.Name}, not by {Name}");
+        ConvWeightShape expected = weights.Shape;
+        ConvWeightShape found = new(geometry.OutChannels, geometry.Channels, geometry.KernelHeight, geometry.KernelWidth);
+        if (expected != found) throw new ArgumentException($"the weights are {expected}, the geometry asks for {found}");
+        if (geometry.Rows <= 0) return;
+        Execute(pool, arguments);
+        GC.KeepAlive(weights);
+    }
+
+    /// <summary>Computes the output of checked arguments with at least one row.</summary>
+    private protected abstract void Execute(WorkerPool pool, in QuantizedConvArguments arguments);
+}

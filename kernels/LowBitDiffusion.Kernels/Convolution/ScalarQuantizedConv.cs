@@ -1,0 +1,74 @@
+using LowBitDiffusion.Kernels.Dispatch;
+using LowBitDiffusion.Kernels.Threading;
+
+namespace LowBitDiffusion.Kernels.Convolution;
+
+/// <summary>The definition, written out. Every other kernel must give the same bits.</summary>
+internal sealed unsafe class ScalarQuantizedConv : QuantizedConvKernel
+{
+    /// <inheritdoc/>
+    public override InstructionSet InstructionSet => InstructionSet.Scalar;
+
+    /// <inheritdoc/>
+    public override string Name => "scalar";
+
+    /// <inheritdoc/>
+    internal override PackedLayout Layout => new(PanelWidth: 1);
+
+    /// <inheritdoc/>
+    private protected override void Execute(WorkerPool pool, in QuantizedConvArguments arguments) =>
+        pool.For(arguments.Geometry.Rows, new Row(arguments));
+
+    private readonly struct Row(QuantizedConvArguments arguments) : IParallelBody
+    {
+        public void Run(int row)
+        {
+            ConvGeometry geometry = arguments.Geometry;
+            ConvEpilogue epilogue = arguments.Epilogue;
+            (int image, int pixel) = Math.DivRem(row, geometry.OutHeight * geometry.OutWidth);
+            (int y, int x) = Math.DivRem(pixel, geometry.OutWidth);
+            byte* corner = arguments.Input
+                + (((((nint)image * geometry.Height) + (y * geometry.Stride)) * geometry.Width) + (x * geometry.Stride)) * geometry.Channels;
+            for (int o = 0; o < geometry.OutChannels; o++)
+            {
+                float value = Value(corner, o);
+                if (epilogue.Bias != null) value += epilogue.Bias[o];
+                if (epilogue.ImageVector != null) value += epilogue.ImageVector[(image * epilogue.ImageVectorStride) + o];
+                if (epilogue.Residual != null) value += epilogue.Residual[(row * epilogue.ResidualStride) + o];
+                epilogue.Output[(row * epilogue.OutputStride) + o] = value * epilogue.OutputScale;
+            }
+        }
+
+        private float Value(byte* corner, int o)
+        {
+            PackedWeights weights = arguments.Weights;
+            float value = 0;
+            for (int s = 0; s < weights.Plan.Segments.Length; s++)
+            {
+                int centred = Sum(corner, o, s) - (arguments.InputZeroPoints[s] * weights.WeightSums(s)[o]);
+                float term = centred * (arguments.InputScales[s] * weights.Scales(s)[o]);
+                value = s == 0 ? term : value + term;
+            }
+
+            return value;
+        }
+
+        private int Sum(byte* corner, int o, int s)
+        {
+            ConvGeometry geometry = arguments.Geometry;
+            SegmentPlan plan = arguments.Weights.Plan.Segments[s];
+            sbyte* codes = (sbyte*)arguments.Weights.Codes(o, s);
+            int sum = 0;
+            for (int r = 0; r < geometry.KernelHeight; r++)
+            {
+                for (int c = 0; c < plan.Columns; c++, codes += plan.Groups * 4)
+                {
+                    byte* run = corner + ((((nint)r * geometry.Width) + c) * geometry.Channels) + plan.Start;
+                    for (int j = 0; j < plan.Length; j++) sum += run[j] * codes[j];
+                }
+            }
+
+            return sum;
+        }
+    }
+}

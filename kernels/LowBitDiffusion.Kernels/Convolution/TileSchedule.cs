@@ -1,0 +1,69 @@
+namespace LowBitDiffusion.Kernels.Convolution;
+
+/// <summary>How a convolution is cut into pieces of parallel work: row blocks × ranges of panels.</summary>
+internal readonly unsafe struct TileSchedule
+{
+    /// <summary>Most rows of a block: their pointers lie on the stack.</summary>
+    internal const int MaxBlockRows = 512;
+
+    /// <summary>Input bytes of a row block: it shares the second-level cache with a panel of weights.</summary>
+    private const int BlockBytes = 256 * 1024;
+
+    /// <summary>Pieces per thread, so that a thread that is held up does not hold up the layer.</summary>
+    private const int PiecesPerThread = 4;
+
+    private readonly int _rows;
+    private readonly int _panels;
+    private readonly int _rowBlocks;
+    private readonly int _panelBlocks;
+
+    internal TileSchedule(in ConvGeometry geometry, int panels, int rowsPerTile, int threads)
+    {
+        _rows = geometry.Rows;
+        _panels = panels;
+        long rowBytes = (long)geometry.Channels * geometry.Stride * Math.Min(geometry.Stride, geometry.KernelHeight);
+        int blockRows = (int)Math.Clamp(BlockBytes / rowBytes, rowsPerTile, MaxBlockRows / rowsPerTile * rowsPerTile);
+        _rowBlocks = (_rows + blockRows - 1) / blockRows;
+        _panelBlocks = 1;
+        int wanted = threads == 1 ? 1 : threads * PiecesPerThread;
+        if (_rowBlocks >= wanted) return;
+
+        // Panels first: their weights are then read once. Rows only where there are too few panels, and never below a tile.
+        _panelBlocks = Math.Min(panels, (wanted + _rowBlocks - 1) / _rowBlocks);
+        int tiles = (_rows + rowsPerTile - 1) / rowsPerTile;
+        int missing = (wanted + (_rowBlocks * _panelBlocks) - 1) / (_rowBlocks * _panelBlocks);
+        _rowBlocks = Math.Min(tiles, _rowBlocks * missing);
+    }
+
+    /// <summary>Number of pieces.</summary>
+    internal int Pieces => _rowBlocks * _panelBlocks;
+
+    /// <summary>Rows and panels of a piece, ends exclusive.</summary>
+    internal (int FirstRow, int RowEnd, int FirstPanel, int PanelEnd) this[int piece]
+    {
+        get
+        {
+            (int rowBlock, int panelBlock) = Math.DivRem(piece, _panelBlocks);
+            return (
+                (int)((long)_rows * rowBlock / _rowBlocks), (int)((long)_rows * (rowBlock + 1) / _rowBlocks),
+                (int)((long)_panels * panelBlock / _panelBlocks), (int)((long)_panels * (panelBlock + 1) / _panelBlocks));
+        }
+    }
+
+    /// <summary>Writes the address of the first input pixel of each output row.</summary>
+    internal static void RowPointers(in ConvGeometry geometry, byte* input, int firstRow, int rowEnd, byte** rows)
+    {
+        (int image, int pixel) = Math.DivRem(firstRow, geometry.OutHeight * geometry.OutWidth);
+        (int y, int x) = Math.DivRem(pixel, geometry.OutWidth);
+        for (int row = firstRow; row < rowEnd; row++)
+        {
+            nint position = ((((nint)image * geometry.Height) + (y * geometry.Stride)) * geometry.Width) + (x * geometry.Stride);
+            *rows++ = input + (position * geometry.Channels);
+            if (++x < geometry.OutWidth) continue;
+            x = 0;
+            if (++y < geometry.OutHeight) continue;
+            y = 0;
+            image++;
+        }
+    }
+}

@@ -1,0 +1,140 @@
+using System.Runtime.CompilerServices;
+using LowBitDiffusion.Kernels.Convolution;
+using LowBitDiffusion.Kernels.Numerics;
+using LowBitDiffusion.Kernels.Threading;
+
+namespace LowBitDiffusion.Kernels.FloatConvolution;
+
+/// <summary>
+/// One convolution in pieces: a block of output pixels × a group of panels.
+/// <code>
+///   for each panel of the group                    panel: K × 32 weights (AVX-512)
+///     for each chunk of K                          chunk: small enough to stay in the first cache while the block's tiles pass over it
+///       for each tile of 8 pixels of the block     sums wait in a stack buffer of block × 32 between the chunks
+///     epilogue over the sums
+/// </code>
+/// A chunk is a stretch of one kernel row, or several whole kernel rows. Pieces follow each other along the pixels first, so that threads share a group's panels.
+/// </summary>
+[SkipLocalsInit]
+internal readonly unsafe struct FloatConvBody<TSimd, TVector> : IParallelBody where TSimd : struct, ISimd<TVector> where TVector : struct
+{
+    private const int MaxBlock = 64;
+    private const int ChunkBytes = 24 << 10;
+    private const int GroupBytes = 512 << 10;
+    private const int PiecesPerThread = 4;
+
+    private readonly ConvGeometry _geometry;
+    private readonly float* _input;
+    private readonly float* _weights;
+    private readonly ConvEpilogue _epilogue;
+    private readonly int _block;
+    private readonly int _blocks;
+    private readonly int _panels;
+    private readonly int _group;
+
+    public FloatConvBody(in ConvGeometry geometry, float* input, float* weights, in ConvEpilogue epilogue, int threads)
+    {
+        _geometry = geometry;
+        _input = input;
+        _weights = weights;
+        _epilogue = epilogue;
+        int tile = MatrixTile<TSimd, TVector>.MaxRows, limit = MaxBlock / tile * tile;
+        int blocks = (geometry.Rows + limit - 1) / limit;
+        _block = ((geometry.Rows + blocks - 1) / blocks + tile - 1) / tile * tile;
+        _blocks = (geometry.Rows + _block - 1) / _block;
+        _panels = Panels.Count(geometry.OutChannels, TSimd.Count);
+        int wanted = threads * PiecesPerThread;
+        int byCache = Math.Max(1, GroupBytes / (2 * TSimd.Count * sizeof(float) * geometry.Depth));
+        int byBalance = Math.Max(1, _panels * _blocks / wanted);
+        _group = Math.Min(_panels, threads == 1 ? byCache : Math.Min(byCache, byBalance));
+    }
+
+    /// <summary>How many pieces there are.</summary>
+    public int Pieces => _blocks * ((_panels + _group - 1) / _group);
+
+    /// <inheritdoc/>
+    public void Run(int index)
+    {
+        int block = index % _blocks, firstPanel = index / _blocks * _group, lastPanel = Math.Min(firstPanel + _group, _panels);
+        int firstRow = block * _block, rows = Math.Min(_block, _geometry.Rows - firstRow);
+
+        float** pixels = stackalloc float*[MaxBlock];
+        for (int row = 0; row < rows; row++) pixels[row] = Pixel(firstRow + row);
+
+        byte* buffer = stackalloc byte[MaxBlock * 2 * 16 * sizeof(float) + 64];
+        float* sums = (float*)(((nint)buffer + 63) & ~63);
+        for (int panel = firstPanel; panel < lastPanel; panel++)
+        {
+            int vectors = Panels.Vectors(panel, _geometry.OutChannels, TSimd.Count);
+            MultiplyPanel(pixels, rows, panel, vectors, sums);
+            int column = panel * 2 * TSimd.Count;
+            Finish(sums, firstRow, rows, vectors * TSimd.Count, column, Math.Min(vectors * TSimd.Count, _geometry.OutChannels - column));
+        }
+    }
+
+    /// <summary>First input element that an output pixel reads.</summary>
+    private float* Pixel(int row)
+    {
+        int x = row % _geometry.OutWidth, y = row / _geometry.OutWidth % _geometry.OutHeight, image = row / (_geometry.OutWidth * _geometry.OutHeight);
+        return _input + (((nint)image * _geometry.Height + y * _geometry.Stride) * _geometry.Width + x * _geometry.Stride) * _geometry.Channels;
+    }
+
+    private void MultiplyPanel(float** pixels, int rows, int panel, int vectors, float* sums)
+    {
+        int tile = MatrixTile<TSimd, TVector>.MaxRows, width = vectors * TSimd.Count;
+        float* weights = _weights + (nint)panel * 2 * TSimd.Count * _geometry.Depth;
+        nint kernelRowStride = (nint)_geometry.Width * _geometry.Channels;
+        int kernelRow = _geometry.KernelWidth * _geometry.Channels, chunk = ChunkBytes / (width * sizeof(float));
+        int wholeRows = Math.Clamp(chunk / kernelRow, 1, _geometry.KernelHeight), part = Math.Min(chunk, kernelRow);
+        bool accumulate = false;
+        for (int y = 0; y < _geometry.KernelHeight; y += wholeRows)
+        {
+            int segments = Math.Min(wholeRows, _geometry.KernelHeight - y);
+            for (int start = 0; start < kernelRow; start += part)
+            {
+                int run = Math.Min(part, kernelRow - start);
+                for (int row = 0; row < rows; row += tile)
+                {
+                    MatrixTile<TSimd, TVector>.Multiply(
+                        Math.Min(tile, rows - row), vectors, pixels + row, y * kernelRowStride + start, segments, kernelRowStride, run,
+                        weights, sums + row * width, width, accumulate);
+                }
+
+                weights += (nint)segments * run * width;
+                accumulate = true;
+            }
+        }
+    }
+
+    private void Finish(float* sums, int firstRow, int rows, int width, int column, int columns)
+    {
+        int pixelsPerImage = _geometry.OutHeight * _geometry.OutWidth;
+        float* bias = _epilogue.Bias == null ? null : _epilogue.Bias + column;
+        for (int i = 0; i < rows; i++)
+        {
+            nint row = firstRow + i;
+            float* vector = _epilogue.ImageVector == null ? null : _epilogue.ImageVector + row / pixelsPerImage * _epilogue.ImageVectorStride + column;
+            float* residual = _epilogue.Residual == null ? null : _epilogue.Residual + row * _epilogue.ResidualStride + column;
+            float* output = _epilogue.Output + row * _epilogue.OutputStride + column;
+            int c = Finish<TSimd, TVector>(sums + i * width, bias, vector, residual, output, 0, columns);
+            Finish<Simd1, float>(sums + i * width, bias, vector, residual, output, c, columns);
+        }
+    }
+
+    /// <summary>The lines of <see cref="ConvEpilogue"/> for whole vectors of columns; returns the first column that is left.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private int Finish<TLanes, TValue>(float* sums, float* bias, float* vector, float* residual, float* output, int column, int columns)
+        where TLanes : struct, ISimd<TValue> where TValue : struct
+    {
+        for (; column <= columns - TLanes.Count; column += TLanes.Count)
+        {
+            TValue value = TLanes.Load(sums + column);
+            if (bias != null) value = TLanes.Add(value, TLanes.Load(bias + column));
+            if (vector != null) value = TLanes.Add(value, TLanes.Load(vector + column));
+            if (residual != null) value = TLanes.Add(value, TLanes.Load(residual + column));
+            TLanes.Store(output + column, TLanes.Multiply(value, TLanes.Create(_epilogue.OutputScale)));
+        }
+
+        return column;
+    }
+}

@@ -1,0 +1,110 @@
+using BenchmarkDotNet.Attributes;
+using LowBitDiffusion.Kernels.Convolution;
+using LowBitDiffusion.Kernels.Dispatch;
+using LowBitDiffusion.Kernels.Memory;
+using LowBitDiffusion.Kernels.Threading;
+
+namespace LowBitDiffusion.Benchmarks;
+
+/// <summary>A layer of a real network.</summary>
+/// <param name="Name">Network and layer.</param>
+/// <param name="Geometry">Its shape.</param>
+public sealed record ConvolutionShape(string Name, ConvGeometry Geometry)
+{
+    /// <summary>Layers of Stable Diffusion 1.5 at 512×512, of the DDPM network for CIFAR-10 and of the fashion model.</summary>
+    public static IEnumerable<ConvolutionShape> All =>
+    [
+        new("SD 1.5 conv 64×64, 320→320", new ConvGeometry(1, 66, 66, 320, 320, 3, 3, 1)),
+        new("SD 1.5 conv 64×64, 960→320", new ConvGeometry(1, 66, 66, 960, 320, 3, 3, 1)),
+        new("SD 1.5 conv 64×64 stride 2", new ConvGeometry(1, 66, 66, 320, 320, 3, 3, 2)),
+        new("SD 1.5 conv 32×32, 640→640", new ConvGeometry(1, 34, 34, 640, 640, 3, 3, 1)),
+        new("SD 1.5 conv 16×16, 1280→1280", new ConvGeometry(1, 18, 18, 1280, 1280, 3, 3, 1)),
+        new("SD 1.5 conv 8×8, 1280→1280", new ConvGeometry(1, 10, 10, 1280, 1280, 3, 3, 1)),
+        new("SD 1.5 conv in 64×64, 4→320", new ConvGeometry(1, 66, 66, 4, 320, 3, 3, 1)),
+        new("SD 1.5 linear 4096, 320→320", ConvGeometry.Linear(4096, 320, 320)),
+        new("SD 1.5 linear 4096, 320→2560", ConvGeometry.Linear(4096, 320, 2560)),
+        new("SD 1.5 linear 1024, 2560→640", ConvGeometry.Linear(1024, 2560, 640)),
+        new("SD 1.5 linear 77, 768→640", ConvGeometry.Linear(77, 768, 640)),
+        new("SD 1.5 linear 2, 1280→1280", ConvGeometry.Linear(2, 1280, 1280)),
+        new("DDPM conv 32×32, 128→128", new ConvGeometry(1, 34, 34, 128, 128, 3, 3, 1)),
+        new("DDPM conv 4×4, 256→256", new ConvGeometry(1, 6, 6, 256, 256, 3, 3, 1)),
+        new("fashion conv 28×28, 32→32", new ConvGeometry(1, 30, 30, 32, 32, 3, 3, 1)),
+        new("fashion conv 7×7, 64→64, batch 16", new ConvGeometry(16, 9, 9, 64, 64, 3, 3, 1)),
+    ];
+
+    public override string ToString() => Name;
+}
+
+/// <summary>Quantized convolutions by instruction set, width of weights and threads.</summary>
+public unsafe class ConvolutionBenchmarks
+{
+    private WorkerPool _pool = null!;
+    private QuantizedConvKernel _kernel = null!;
+    private PackedWeights _weights = null!;
+    private NativeBuffer _input = null!;
+    private NativeBuffer _output = null!;
+
+    /// <summary>The layer.</summary>
+    [ParamsSource(nameof(Shapes))]
+    public ConvolutionShape Shape { get; set; } = null!;
+
+    /// <summary>The instruction set.</summary>
+    [ParamsSource(nameof(Sets))]
+    public InstructionSet Set { get; set; }
+
+    /// <summary>Bits of the weights.</summary>
+    [Params(8, 4)]
+    public int WeightBits { get; set; }
+
+    /// <summary>Threads.</summary>
+    [Params(1, 2)]
+    public int Threads { get; set; }
+
+    public static IEnumerable<ConvolutionShape> Shapes => ConvolutionShape.All;
+
+    public static IEnumerable<InstructionSet> Sets => KernelTable.Available.Where(set => set > InstructionSet.Vector128);
+
+    [GlobalSetup]
+    public void Setup()
+    {
+        ConvGeometry geometry = Shape.Geometry;
+        Random random = new(1);
+        int largest = (1 << (WeightBits - 1)) - 1;
+        sbyte[] codes = new sbyte[geometry.OutChannels * geometry.Depth];
+        for (int i = 0; i < codes.Length; i++) codes[i] = (sbyte)random.Next(-largest, largest + 1);
+        float[] scales = new float[geometry.OutChannels];
+        scales.AsSpan().Fill(0.01f);
+        _pool = new WorkerPool(Threads);
+        _kernel = KernelTable.For(Set).QuantizedConv;
+        _weights = _kernel.Pack(codes, new ConvWeightShape(geometry.OutChannels, geometry.Channels, geometry.KernelHeight, geometry.KernelWidth), [], scales);
+        _input = new NativeBuffer((nuint)(geometry.Batch * geometry.Height * geometry.Width * geometry.Channels));
+        random.NextBytes(new Span<byte>(_input.Pointer, (int)_input.Length));
+        _output = new NativeBuffer((nuint)geometry.Rows * (nuint)geometry.OutChannels * sizeof(float));
+    }
+
+    [Benchmark]
+    public void Run()
+    {
+        float scale = 0.01f;
+        byte zeroPoint = 128;
+        QuantizedConvArguments arguments = new()
+        {
+            Geometry = Shape.Geometry,
+            Weights = _weights,
+            Input = _input.Pointer,
+            InputScales = &scale,
+            InputZeroPoints = &zeroPoint,
+            Epilogue = new ConvEpilogue { OutputScale = 1, Output = (float*)_output.Pointer, OutputStride = Shape.Geometry.OutChannels },
+        };
+        _kernel.Run(_pool, arguments);
+    }
+
+    [GlobalCleanup]
+    public void Cleanup()
+    {
+        _weights.Dispose();
+        _input.Dispose();
+        _output.Dispose();
+        _pool.Dispose();
+    }
+}

@@ -1,0 +1,162 @@
+using LowBitDiffusion.Execution.Planning;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Memory;
+using LowBitDiffusion.Kernels.Threading;
+
+namespace LowBitDiffusion.Execution;
+
+/// <summary>
+/// Runs a compiled network: one arena, packed weights, nothing allocated while it runs. One call at a time; several networks may share a
+/// <see cref="PreparedModel"/> and so one set of weights.
+/// </summary>
+public sealed unsafe class PlannedNetwork : IDenoiser
+{
+    private readonly ExecutionPlan _plan;
+    private readonly PlanContext _context;
+    private readonly NativeBuffer _arena;
+    private readonly NativeBuffer _request;
+    private NativeBuffer _steps;
+    private readonly string[] _slotNames;
+    private readonly int _sampleIn;
+    private readonly int _sampleOut;
+
+    internal PlannedNetwork(ExecutionPlan plan, PackedModel model, WorkerPool pool, IProgress<double>? progress, CancellationToken cancellationToken)
+    {
+        _plan = plan;
+        _slotNames = [.. plan.Inputs.Keys, .. plan.Outputs.Keys];
+        _sampleIn = Array.IndexOf(_slotNames, "sample");
+        _sampleOut = Array.LastIndexOf(_slotNames, "sample");
+        _context = new PlanContext(pool, _slotNames.Length);
+        LoadWeights(model, progress, cancellationToken);
+        _arena = new NativeBuffer((nuint)plan.ArenaBytes);
+        _request = new NativeBuffer((nuint)plan.RequestBytes);
+        _steps = new NativeBuffer((nuint)plan.StepBytes);
+        _context.Arena = _arena.Pointer;
+        _context.Request = _request.Pointer;
+    }
+
+    /// <inheritdoc/>
+    public int SampleLength => (int)_plan.Inputs["sample"].Shape.Elements;
+
+    /// <inheritdoc/>
+    public int PredictionLength => (int)_plan.Outputs["sample"].Shape.Elements;
+
+    /// <summary>Inputs by name, with their shapes.</summary>
+    public IReadOnlyDictionary<string, Node> Inputs => _plan.Inputs;
+
+    /// <summary>Outputs by name, with their shapes.</summary>
+    public IReadOnlyDictionary<string, Node> Outputs => _plan.Outputs;
+
+    /// <summary>Bytes of activations: the arena and what is kept for a request of the prepared number of steps.</summary>
+    public long ActivationBytes => (long)(_arena.Length + _request.Length + _steps.Length);
+
+    /// <summary>Called with the value of every observed node, as dense rows of channels (NHWC), while a phase runs.</summary>
+    public NodeObserver? Observer
+    {
+        get => _context.Observer;
+        set => _context.Observer = value;
+    }
+
+    /// <inheritdoc/>
+    public void Prepare(ReadOnlySpan<float> timesteps, IReadOnlyDictionary<string, float[]> conditions, CancellationToken cancellationToken = default)
+    {
+        BeginRequest(timesteps);
+        float[] perImage = new float[_plan.Inputs.TryGetValue("timestep", out Node? timestep) ? timestep.Shape.Elements : 1];
+        using PinnedSlots pinned = new(_context.Slots, _slotNames);
+        foreach ((string name, float[] condition) in conditions) pinned.Pin(name, Checked(name, condition));
+        if (timestep is not null) pinned.Pin("timestep", perImage);
+        Run(PlanPhase.Request, 0, cancellationToken);
+        for (int step = 0; step < timesteps.Length; step++)
+        {
+            Array.Fill(perImage, timesteps[step]);
+            Run(PlanPhase.Timestep, step, cancellationToken);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Predict(int step, ReadOnlySpan<float> sample, Span<float> prediction, CancellationToken cancellationToken = default)
+    {
+        if (sample.Length != SampleLength) throw new ArgumentException($"the network takes {SampleLength} elements, found {sample.Length}", nameof(sample));
+        if (prediction.Length != PredictionLength) throw new ArgumentException($"the network gives {PredictionLength} elements, found room for {prediction.Length}", nameof(prediction));
+        fixed (float* input = sample, output = prediction)
+        {
+            _context.Slots[_sampleIn] = input;
+            _context.Slots[_sampleOut] = output;
+            Run(PlanPhase.Sample, step, cancellationToken);
+        }
+    }
+
+    /// <summary>Runs every phase once on the given inputs and returns all outputs: networks outside a loop, and checks against reference results.</summary>
+    /// <param name="inputs">All inputs by name, row-major; integers as numbers. Images of a batch may have different timesteps if nothing is quantized by timestep.</param>
+    /// <param name="cancellationToken">Checked between layers.</param>
+    public IReadOnlyDictionary<string, float[]> Run(IReadOnlyDictionary<string, float[]> inputs, CancellationToken cancellationToken = default)
+    {
+        float timestep = inputs.TryGetValue("timestep", out float[]? values) && values.Length > 0 ? values[0] : 0;
+        BeginRequest([timestep]);
+        Dictionary<string, float[]> outputs = _plan.Outputs.ToDictionary(o => o.Key, o => new float[o.Value.Shape.Elements]);
+        using PinnedSlots pinned = new(_context.Slots, _slotNames);
+        foreach ((string name, float[] input) in inputs) pinned.Pin(name, Checked(name, input));
+        foreach ((string name, float[] output) in outputs) pinned.Pin(name, output, last: true);
+        foreach (PlanPhase phase in Enum.GetValues<PlanPhase>()) Run(phase, 0, cancellationToken);
+        return outputs;
+    }
+
+    /// <summary>Time of each kind of work since the last call, if <see cref="Profile"/> is on.</summary>
+    public IReadOnlyList<StepTiming> TakeTimings() => _context.TakeTimings();
+
+    /// <summary>Whether every step is timed.</summary>
+    public bool Profile
+    {
+        get => _context.Profile;
+        set => _context.Profile = value;
+    }
+
+    /// <summary>Frees the activations; weights belong to the <see cref="PreparedModel"/>.</summary>
+    public void Dispose()
+    {
+        _arena.Dispose();
+        _request.Dispose();
+        _steps.Dispose();
+    }
+
+    private void LoadWeights(PackedModel model, IProgress<double>? progress, CancellationToken cancellationToken)
+    {
+        PlanStep[] steps = [.. _plan.Steps.Values.SelectMany(s => s)];
+        int loaded = 0;
+        Parallel.ForEach(steps, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = _context.Pool.Threads }, step =>
+        {
+            step.Load(model);
+            progress?.Report((double)Interlocked.Increment(ref loaded) / steps.Length);
+        });
+    }
+
+    private void BeginRequest(ReadOnlySpan<float> timesteps)
+    {
+        nuint needed = (nuint)(_plan.StepBytes * Math.Max(timesteps.Length, 1));
+        if (_steps.Length < needed)
+        {
+            _steps.Dispose();
+            _steps = new NativeBuffer(needed);
+        }
+
+        foreach (InputQuantizer[] quantizers in _plan.Quantizers.Values)
+        {
+            foreach (InputQuantizer quantizer in quantizers) quantizer.Prepare(timesteps);
+        }
+    }
+
+    private void Run(PlanPhase phase, int step, CancellationToken cancellationToken)
+    {
+        _context.Step = _steps.Pointer + step * _plan.StepBytes;
+        foreach (InputQuantizer quantizer in _plan.Quantizers[phase]) quantizer.Select(step);
+        _context.Run(_plan.Steps[phase], cancellationToken);
+    }
+
+    private float[] Checked(string name, float[] values)
+    {
+        if (!_plan.Inputs.TryGetValue(name, out Node? input))
+            throw new InvalidRequestException(name, $"the network has no such input; it has {string.Join(", ", _plan.Inputs.Keys)}");
+        if (input.Shape.Elements != values.Length) throw new InvalidRequestException(name, $"expected {input.Shape}, found {values.Length} elements");
+        return values;
+    }
+}

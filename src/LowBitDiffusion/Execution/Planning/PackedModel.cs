@@ -1,0 +1,110 @@
+using System.Collections.Concurrent;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Convolution;
+using LowBitDiffusion.Kernels.Dispatch;
+using LowBitDiffusion.Kernels.FloatConvolution;
+using LowBitDiffusion.Kernels.Memory;
+using LowBitDiffusion.Models;
+using LowBitDiffusion.Quantization;
+
+namespace LowBitDiffusion.Execution.Planning;
+
+/// <summary>
+/// A model's weights in the layouts that this machine's kernels read, each packed once, when the first plan asks for it, and shared by all plans whatever
+/// their batch. Thread-safe.
+/// </summary>
+internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kernels) : IDisposable
+{
+    private readonly ConcurrentDictionary<string, Lazy<PackedWeights>> _quantized = [];
+    private readonly ConcurrentDictionary<string, Lazy<PackedFloatWeights>> _floats = [];
+    private readonly ConcurrentDictionary<string, Lazy<NativeBuffer>> _vectors = [];
+
+    /// <summary>The kernels that the weights are packed for.</summary>
+    public KernelTable Kernels => kernels;
+
+    /// <summary>The module in integers, or null where it runs in float.</summary>
+    public QuantizedModule? Module(MatrixOp op) => weights.Quantized(op.Module);
+
+    /// <summary>A module's integer weights.</summary>
+    public PackedWeights Quantized(MatrixOp op, QuantizedModule module) => _quantized.GetOrAdd(op.Module, _ => new(() =>
+    {
+        IReadOnlyList<ChannelSegment> segments = module.Segments;
+        float[] scales = new float[segments.Count * module.OutChannels];
+        int groups = module.WeightScales.Length / module.OutChannels;
+        for (int s = 0; s < segments.Count; s++)
+        {
+            for (int o = 0; o < module.OutChannels; o++) scales[s * module.OutChannels + o] = module.WeightScales[o * groups + segments[s].Group];
+        }
+
+        return kernels.QuantizedConv.Pack(module.Codes, WeightShape(op), Ranges(module), scales);
+    })).Value;
+
+    /// <summary>A module's float weights.</summary>
+    public PackedFloatWeights Float(MatrixOp op) =>
+        _floats.GetOrAdd(op.Module, _ => new(() =>
+        {
+            ConvWeightShape shape = WeightShape(op);
+            float[] values = weights.Float(new Parameter($"{op.Module}.weight", op.WeightShape));
+            return FloatConvKernel.Pack(values, shape.OutChannels, shape.InChannels, shape.KernelHeight, shape.KernelWidth);
+        })).Value;
+
+    /// <summary>A module's bias, or null.</summary>
+    public float* Bias(MatrixOp op, QuantizedModule? module)
+    {
+        if (module is null) return op.HasBias ? Vector(new Parameter($"{op.Module}.bias", new TensorShape(op.WeightShape[0]))) : null;
+        return module.Bias is null ? null : Vector($"{op.Module}.bias", () => module.Bias);
+    }
+
+    /// <summary>A parameter that is read as it is.</summary>
+    public float* Vector(Parameter parameter) => Vector(parameter.Name, () => weights.Float(parameter));
+
+    /// <summary>A computed table.</summary>
+    public float* Constant(ConstantOp constant) => Vector($"constant {constant.Name} {constant.Data.Length}", () => constant.Data);
+
+    /// <summary>Bytes that a graph's parameters take once packed, without reading them.</summary>
+    public long EstimateBytes(Graph graph)
+    {
+        long bytes = 0;
+        foreach (ModuleOp op in graph.Nodes.Select(n => n.Op).OfType<ModuleOp>().DistinctBy(op => op.Module))
+        {
+            if (op is not MatrixOp matrix)
+            {
+                bytes += op.Parameters.Sum(p => p.Shape.Elements) * sizeof(float);
+                continue;
+            }
+
+            ConvWeightShape shape = WeightShape(matrix);
+            bytes += matrix.HasBias ? shape.OutChannels * sizeof(float) : 0;
+            bytes += Module(matrix) is { } module
+                ? (long)kernels.QuantizedConv.PackedBytes(shape, Ranges(module), fourBit: module.WeightBits < 4 || (module.WeightBits == 4 && module.WeightZeroPoints is null))
+                : FloatConvKernel.PackedBytes(shape.OutChannels, shape.InChannels, shape.KernelHeight, shape.KernelWidth);
+        }
+
+        return bytes;
+    }
+
+    /// <summary>Bytes of all that has been packed.</summary>
+    public long Bytes =>
+        _quantized.Values.Sum(w => (long)w.Value.SizeInBytes) + _floats.Values.Sum(w => w.Value.Bytes) + _vectors.Values.Sum(v => (long)v.Value.Length);
+
+    /// <summary>Frees the weights.</summary>
+    public void Dispose()
+    {
+        foreach (Lazy<PackedWeights> entry in _quantized.Values) entry.Value.Dispose();
+        foreach (Lazy<PackedFloatWeights> entry in _floats.Values) entry.Value.Dispose();
+        foreach (Lazy<NativeBuffer> entry in _vectors.Values) entry.Value.Dispose();
+    }
+
+    private static ConvWeightShape WeightShape(MatrixOp op) =>
+        op is Conv2dOp conv ? new(conv.OutChannels, conv.InChannels, conv.Kernel, conv.Kernel) : ConvWeightShape.Linear(op.WeightShape[1], op.WeightShape[0]);
+
+    private static KernelSegment[] Ranges(QuantizedModule module) => [.. module.Segments.Select(s => new KernelSegment(s.Start, s.Count))];
+
+    private float* Vector(string name, Func<float[]> read) => (float*)_vectors.GetOrAdd(name, _ => new(() =>
+    {
+        float[] values = read();
+        NativeBuffer buffer = new((nuint)values.Length * sizeof(float));
+        values.CopyTo(new Span<float>(buffer.Pointer, values.Length));
+        return buffer;
+    })).Value.Pointer;
+}

@@ -1,0 +1,128 @@
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Convolution;
+using LowBitDiffusion.Kernels.FloatConvolution;
+using LowBitDiffusion.Quantization;
+
+namespace LowBitDiffusion.Execution.Planning;
+
+/// <summary>What a convolution or linear layer does to its sums before it stores them.</summary>
+/// <param name="ImageVector">Vector per image, or null.</param>
+/// <param name="VectorIsShared">Whether one vector serves all images.</param>
+/// <param name="Residual">Value added, or null.</param>
+/// <param name="OutputScale">Factor.</param>
+/// <param name="Output">Where the result goes.</param>
+internal sealed record MatrixEpilogue(Storage? ImageVector, bool VectorIsShared, Storage? Residual, float OutputScale, Storage Output)
+{
+    /// <summary>The kernel's form, with the addresses of this run.</summary>
+    public unsafe ConvEpilogue Bind(PlanContext context, float* bias)
+    {
+        ConvEpilogue epilogue = new() { Bias = bias, OutputScale = OutputScale, Output = context.Floats(Output), OutputStride = Output.Stride };
+        if (ImageVector is { } vector)
+        {
+            epilogue.ImageVector = context.Floats(vector);
+            epilogue.ImageVectorStride = VectorIsShared ? 0 : vector.Stride;
+        }
+
+        if (Residual is { } residual)
+        {
+            epilogue.Residual = context.Floats(residual);
+            epilogue.ResidualStride = residual.Stride;
+        }
+
+        return epilogue;
+    }
+}
+
+/// <summary>A convolution or linear layer with its epilogue.</summary>
+internal abstract class MatrixStep(MatrixOp op, ConvGeometry geometry, Region input, MatrixEpilogue epilogue) : PlanStep
+{
+    /// <summary>Shapes of padded input and output.</summary>
+    protected ConvGeometry Geometry { get; } = geometry;
+
+    /// <summary>The staged input.</summary>
+    protected Region Input { get; } = input;
+
+    /// <summary>What happens to the sums.</summary>
+    public MatrixEpilogue Epilogue { get; } = epilogue;
+
+    public override long Macs => (long)Geometry.Rows * Geometry.Depth * Geometry.OutChannels;
+
+    public override IEnumerable<Region> Regions => [Input, .. Of(Epilogue.ImageVector, Epilogue.Residual, Epilogue.Output)];
+
+    /// <summary>The first word of <see cref="PlanStep.Kind"/>.</summary>
+    protected string Family { get; } = op is Conv2dOp ? "conv" : "linear";
+}
+
+/// <summary>A layer in single precision.</summary>
+internal sealed unsafe class FloatMatrixStep(MatrixOp op, ConvGeometry geometry, Region input, int offset, MatrixEpilogue epilogue)
+    : MatrixStep(op, geometry, input, epilogue)
+{
+    private readonly MatrixOp _op = op;
+    private PackedFloatWeights _weights = null!;
+    private float* _bias;
+
+    public override string Kind => $"{Family} f32";
+
+    public override void Load(PackedModel model)
+    {
+        _weights = model.Float(_op);
+        _bias = model.Bias(_op, null);
+    }
+
+    public override void Run(PlanContext context) =>
+        FloatConvKernel.Run(context.Pool, Geometry, (float*)context.Bytes(Input) + offset, _weights, Epilogue.Bind(context, _bias));
+}
+
+/// <summary>A layer in integers: codes in, floats out.</summary>
+internal sealed unsafe class QuantizedMatrixStep : MatrixStep
+{
+    private readonly MatrixOp _op;
+    private readonly QuantizedModule _module;
+    private readonly InputQuantizer _quantizer;
+    private readonly int[] _inputSegments;
+    private readonly string _kind;
+    private QuantizedConvKernel _kernel = null!;
+    private PackedWeights _weights = null!;
+    private float* _bias;
+
+    public QuantizedMatrixStep(MatrixOp op, QuantizedModule module, ConvGeometry geometry, Region input, InputQuantizer quantizer, MatrixEpilogue epilogue)
+        : base(op, geometry, input, epilogue)
+    {
+        (_op, _module, _quantizer) = (op, module, quantizer);
+        // A table with one column serves both halves of a split.
+        _inputSegments = [.. module.Segments.Select(s => module.Input.Segments == 1 ? 0 : s.InputSegment)];
+        _kind = $"{Family} w{module.WeightBits}a{module.Input.Bits}";
+    }
+
+    public override string Kind => _kind;
+
+    public override void Load(PackedModel model)
+    {
+        _kernel = model.Kernels.QuantizedConv;
+        _weights = model.Quantized(_op, _module);
+        _bias = model.Bias(_op, _module);
+    }
+
+    public override void Run(PlanContext context)
+    {
+        const int MaxOnStack = 256;
+        int count = _inputSegments.Length;
+        float* scales = stackalloc float[Math.Min(count, MaxOnStack)];
+        byte* zeroPoints = stackalloc byte[Math.Min(count, MaxOnStack)];
+        for (int s = 0; s < count; s++)
+        {
+            scales[s] = _quantizer.Scale(_inputSegments[s]);
+            zeroPoints[s] = _quantizer.ZeroPoints[_inputSegments[s]];
+        }
+
+        _kernel.Run(context.Pool, new QuantizedConvArguments
+        {
+            Geometry = Geometry,
+            Weights = _weights,
+            Input = context.Bytes(Input),
+            InputScales = scales,
+            InputZeroPoints = zeroPoints,
+            Epilogue = Epilogue.Bind(context, _bias),
+        });
+    }
+}

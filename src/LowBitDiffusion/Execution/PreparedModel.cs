@@ -1,0 +1,62 @@
+using LowBitDiffusion.Execution.Planning;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Dispatch;
+using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Models;
+
+namespace LowBitDiffusion.Execution;
+
+/// <summary>
+/// A network with its weights packed for this machine, from which planned networks of any batch and size are compiled; all share the weights. Thread-safe.
+/// </summary>
+public sealed class PreparedModel : IDisposable
+{
+    private readonly PackedModel _packed;
+
+    /// <summary>Prepares a network. Weights are read and packed when the first plan asks for them.</summary>
+    /// <param name="network">The architecture.</param>
+    /// <param name="weights">Its parameters; must stay usable until the first plan of each part is compiled.</param>
+    /// <param name="kernels">Kernels to use; null for the fastest that this machine has.</param>
+    public PreparedModel(INetwork network, ModelWeights weights, KernelTable? kernels = null)
+    {
+        Network = network;
+        _packed = new PackedModel(weights, kernels ?? KernelTable.Best);
+    }
+
+    /// <summary>The architecture.</summary>
+    public INetwork Network { get; }
+
+    /// <summary>Bytes of packed weights.</summary>
+    public long WeightBytes => _packed.Bytes;
+
+    /// <summary>Compiles the network for a set of input shapes.</summary>
+    /// <param name="inputs">Shapes by input name.</param>
+    /// <param name="pool">Threads that will run it.</param>
+    /// <param name="observe">Chooses nodes whose values <see cref="PlannedNetwork.Observer"/> sees; they are not fused away.</param>
+    /// <param name="progress">Share of the weights that is packed, 0 to 1; nothing is left to pack for a second plan.</param>
+    /// <param name="cancellationToken">Checked between modules.</param>
+    /// <exception cref="GraphException">The shapes do not fit the network.</exception>
+    /// <exception cref="ModelFormatException">A weight is missing or damaged.</exception>
+    public PlannedNetwork Compile(
+        IReadOnlyDictionary<string, TensorShape> inputs, WorkerPool pool, Func<Graph, IEnumerable<Node>>? observe = null, IProgress<double>? progress = null,
+        CancellationToken cancellationToken = default)
+    {
+        Graph graph = Network.Build(inputs);
+        return new PlannedNetwork(PlanCompiler.Compile(_packed, graph, observe?.Invoke(graph) ?? [], pool.Threads), _packed, pool, progress, cancellationToken);
+    }
+
+    /// <summary>Bytes that running the network for a set of input shapes takes, without reading a weight.</summary>
+    /// <param name="inputs">Shapes by input name.</param>
+    /// <param name="steps">Steps of the loop.</param>
+    /// <param name="threads">Threads that will run it.</param>
+    /// <exception cref="GraphException">The shapes do not fit the network.</exception>
+    public (long Weights, long Activations) Estimate(IReadOnlyDictionary<string, TensorShape> inputs, int steps, int threads)
+    {
+        Graph graph = Network.Build(inputs);
+        ExecutionPlan plan = PlanCompiler.Compile(_packed, graph, [], threads);
+        return (_packed.EstimateBytes(graph), plan.ArenaBytes + plan.RequestBytes + plan.StepBytes * steps);
+    }
+
+    /// <summary>Frees the weights; planned networks must not be used afterwards.</summary>
+    public void Dispose() => _packed.Dispose();
+}

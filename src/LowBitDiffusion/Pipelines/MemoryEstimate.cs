@@ -1,0 +1,34 @@
+namespace LowBitDiffusion.Pipelines;
+
+/// <summary>Bytes that a pipeline takes, by part.</summary>
+/// <param name="Parts">What needs how much.</param>
+public sealed record MemoryEstimate(IReadOnlyList<(string Part, long Bytes)> Parts)
+{
+    /// <summary>All parts together.</summary>
+    public long Total => Parts.Sum(p => p.Bytes);
+
+    /// <inheritdoc/>
+    public override string ToString() => string.Join(", ", Parts.Select(p => $"{p.Part} {Format(p.Bytes)}"));
+
+    internal static string Format(long bytes) => bytes >= 1 << 20 ? $"{bytes / 1048576.0:0.0} MiB" : $"{bytes / 1024.0:0.0} KiB";
+}
+
+/// <summary>A model does not fit the memory it was given; nothing was loaded.</summary>
+public sealed class MemoryBudgetException : LowBitDiffusionException
+{
+    /// <summary>Creates the error.</summary>
+    /// <param name="budget">Bytes that were given.</param>
+    /// <param name="estimate">Bytes that are needed.</param>
+    public MemoryBudgetException(long budget, MemoryEstimate estimate)
+        : base($"memory budget: {MemoryEstimate.Format(budget)} were given, {MemoryEstimate.Format(estimate.Total)} are needed ({estimate})")
+    {
+        Budget = budget;
+        Estimate = estimate;
+    }
+
+    /// <summary>Bytes that were given.</summary>
+    public long Budget { get; }
+
+    /// <summary>What needs how much.</summary>
+    public MemoryEstimate Estimate { get; }
+}

@@ -1,0 +1,175 @@
+using LowBitDiffusion.Kernels.Convolution;
+using LowBitDiffusion.Kernels.Memory;
+using LowBitDiffusion.Kernels.Threading;
+
+namespace LowBitDiffusion.Kernels.Tests.Convolution;
+
+/// <summary>The numbers of a <see cref="QuantizedConvCase"/>, and its result by the definition.</summary>
+internal sealed unsafe class QuantizedConvProblem
+{
+    private const float Untouched = -12345.5f;
+
+    private readonly QuantizedConvCase _case;
+    private readonly ConvGeometry _geometry;
+    private readonly KernelSegment[] _segments;
+    private readonly byte[] _input;
+    private readonly sbyte[] _codes;
+    private readonly float[] _weightScales;
+    private readonly float[] _inputScales;
+    private readonly byte[] _zeroPoints;
+    private readonly float[]? _bias;
+    private readonly float[]? _imageVector;
+    private readonly float[] _residual;
+    private readonly int _outputStride;
+
+    internal QuantizedConvProblem(QuantizedConvCase definition)
+    {
+        Random random = new(definition.Name.Aggregate(17, (hash, letter) => (hash * 31) + letter));
+        _case = definition;
+        _geometry = definition.Geometry;
+        _segments = definition.Ranges;
+        _zeroPoints = [.. _segments.Select((_, s) => definition.ZeroPoints[s % definition.ZeroPoints.Length])];
+        _inputScales = Floats(_segments.Length, 0.001f, 0.02f);
+        _weightScales = Floats(_segments.Length * definition.OutChannels, 0.001f, 0.02f);
+        _bias = definition.Bias ? Floats(definition.OutChannels, -1, 1) : null;
+        _imageVector = definition.ImageVector ? Floats(definition.Batch * definition.OutChannels, -1, 1) : null;
+        _outputStride = definition.OutChannels + definition.OutputGap;
+        _residual = Floats(_geometry.Rows * _outputStride, -1, 1);
+        _codes = new sbyte[definition.OutChannels * _geometry.Depth];
+        for (int i = 0; i < _codes.Length; i++) _codes[i] = Weight(i);
+        _input = new byte[_geometry.Batch * _geometry.Height * _geometry.Width * _geometry.Channels];
+        for (int i = 0; i < _input.Length; i++) _input[i] = Activation(i);
+
+        float[] Floats(int count, float smallest, float largest)
+        {
+            float[] values = new float[count];
+            for (int i = 0; i < count; i++) values[i] = smallest + (random.NextSingle() * (largest - smallest));
+            return values;
+        }
+
+        sbyte Weight(int i) => definition.Codes switch
+        {
+            CodeRange.FourBit => (sbyte)random.Next(-8, 8),
+            CodeRange.SevenBit => (sbyte)random.Next(-64, 65),
+            CodeRange.Largest => 127,
+            CodeRange.Smallest => -127,
+            CodeRange.Alternating => (sbyte)(i / 2 % 2 == 0 ? 127 : -127),
+            _ => (sbyte)random.Next(-127, 128),
+        };
+
+        byte Activation(int i)
+        {
+            (int pixel, int channel) = Math.DivRem(i, _geometry.Channels);
+            int x = pixel % _geometry.Width, y = pixel / _geometry.Width % _geometry.Height;
+            bool inside = y >= definition.Padding.Top && y < definition.Padding.Top + definition.Image.Height
+                && x >= definition.Padding.Left && x < definition.Padding.Left + definition.Image.Width;
+            if (!inside) return _zeroPoints[Array.FindIndex(_segments, s => channel < s.Start + s.Count)];
+            return definition.Codes >= CodeRange.Largest ? (byte)255 : (byte)random.Next(256);
+        }
+    }
+
+    /// <summary>Rows of the output with the gaps between them.</summary>
+    internal float[] Expected()
+    {
+        float[] output = Output();
+        for (int row = 0; row < _geometry.Rows; row++)
+        {
+            int image = row / (_geometry.OutHeight * _geometry.OutWidth);
+            for (int o = 0; o < _geometry.OutChannels; o++)
+            {
+                float value = 0;
+                for (int s = 0; s < _segments.Length; s++)
+                {
+                    float scale = _inputScales[s] * _weightScales[(s * _geometry.OutChannels) + o];
+                    float term = (float)(int)CentredSum(row, o, _segments[s], _zeroPoints[s]) * scale;
+                    value = s == 0 ? term : value + term;
+                }
+
+                if (_bias is not null) value += _bias[o];
+                if (_imageVector is not null) value += _imageVector[(image * _geometry.OutChannels) + o];
+                if (_case.Residual) value += _residual[(row * _outputStride) + o];
+                output[(row * _outputStride) + o] = value * _case.OutputScale;
+            }
+        }
+
+        return output;
+    }
+
+    internal PackedWeights Pack(QuantizedConvKernel kernel) =>
+        kernel.Pack(_codes, _case.Shape, _case.Segments is null ? [] : _segments, _weightScales);
+
+    internal float[] Run(QuantizedConvKernel kernel, WorkerPool pool)
+    {
+        using PackedWeights weights = Pack(kernel);
+        return Run(kernel, pool, weights, repeats: 1);
+    }
+
+    internal float[] Run(QuantizedConvKernel kernel, WorkerPool pool, PackedWeights weights, int repeats)
+    {
+        // What lies behind the image may be read but must not matter.
+        using NativeBuffer input = new((nuint)_input.Length + NativeBuffer.Slack);
+        new Span<byte>(input.Pointer, (int)input.Length).Fill(255);
+        _input.CopyTo(new Span<byte>(input.Pointer, _input.Length));
+        float[] output = Output();
+        fixed (float* inputScales = _inputScales, bias = _bias, vector = _imageVector, outputPointer = output)
+        fixed (byte* zeroPoints = _zeroPoints)
+        {
+            QuantizedConvArguments arguments = new()
+            {
+                Geometry = _geometry,
+                Weights = weights,
+                Input = input.Pointer,
+                InputScales = inputScales,
+                InputZeroPoints = zeroPoints,
+                Epilogue = new ConvEpilogue
+                {
+                    Bias = bias,
+                    ImageVector = vector,
+                    ImageVectorStride = _geometry.OutChannels,
+                    Residual = _case.Residual ? outputPointer : null,
+                    ResidualStride = _outputStride,
+                    OutputScale = _case.OutputScale,
+                    Output = outputPointer,
+                    OutputStride = _outputStride,
+                },
+            };
+            for (int i = 0; i < repeats; i++) kernel.Run(pool, arguments);
+        }
+
+        return output;
+    }
+
+    private float[] Output()
+    {
+        float[] output = new float[_geometry.Rows * _outputStride];
+        output.AsSpan().Fill(Untouched);
+        if (!_case.Residual) return output;
+        for (int row = 0; row < _geometry.Rows; row++)
+        {
+            _residual.AsSpan(row * _outputStride, _geometry.OutChannels).CopyTo(output.AsSpan(row * _outputStride));
+        }
+
+        return output;
+    }
+
+    private long CentredSum(int row, int o, KernelSegment segment, int zeroPoint)
+    {
+        (int image, int pixel) = Math.DivRem(row, _geometry.OutHeight * _geometry.OutWidth);
+        (int y, int x) = Math.DivRem(pixel, _geometry.OutWidth);
+        long sum = 0;
+        for (int c = segment.Start; c < segment.Start + segment.Count; c++)
+        {
+            for (int r = 0; r < _geometry.KernelHeight; r++)
+            {
+                for (int k = 0; k < _geometry.KernelWidth; k++)
+                {
+                    int source = (((image * _geometry.Height) + (y * _geometry.Stride) + r) * _geometry.Width) + (x * _geometry.Stride) + k;
+                    int weight = (((((o * _geometry.Channels) + c) * _geometry.KernelHeight) + r) * _geometry.KernelWidth) + k;
+                    sum += (_input[(source * _geometry.Channels) + c] - zeroPoint) * _codes[weight];
+                }
+            }
+        }
+
+        return sum;
+    }
+}
