@@ -1,6 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Text.Json;
+using System.Text;
 using LowBitDiffusion.Cli.Inspection;
 using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Formats;
@@ -88,7 +88,7 @@ internal sealed class QuantizeCommand : CliCommand
             () => ModelQuantizer.Run(request, new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage))), cancellationToken), cancellationToken));
         if (json)
         {
-            Terminal.Out.WriteLine(JsonSerializer.Serialize(new { Model = request.Output, report.Bytes, report.FloatBytes, report.Images, report.Trajectory, report.Sizes, report.Modules }, JsonText.Compact));
+            Terminal.Out.WriteLine(Encoding.UTF8.GetString(report.ToJson()));
             return ExitCode.Success;
         }
 
