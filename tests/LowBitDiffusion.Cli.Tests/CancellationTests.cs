@@ -30,9 +30,10 @@ public sealed class CancellationTests
     {
         string program = Path.Combine(AppContext.BaseDirectory, "lbd.dll");
         using Process process = Process.Start(new ProcessStartInfo(
-            "dotnet", [program, "quantize", "--model", SharedModels.Float, "--out", _folder["out"], "--images", "100000", "--steps", "100"]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+            "dotnet", [program, "quantize", "--model", SharedModels.Float, "--out", _folder["out"], "--images", "100000", "--steps", "100"])
+        { RedirectStandardError = true, RedirectStandardOutput = true })!;
         string? first = await process.StandardError.ReadLineAsync();
-        using (Process kill = Process.Start("kill", ["-INT", process.Id.ToString()])) await kill.WaitForExitAsync();
+        using (Process kill = Process.Start("sh", ["-c", $"kill -INT {process.Id}"])) await kill.WaitForExitAsync();
         string rest = await process.StandardError.ReadToEndAsync();
         await process.WaitForExitAsync();
 
