@@ -1,4 +1,5 @@
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models.Blocks;
 
 namespace LowBitDiffusion.Models;
@@ -9,6 +10,8 @@ internal sealed record AutoencoderConfig
     // Fixed in diffusers' autoencoders.
     private const float NormEpsilon = 1e-6f;
 
+    public required int SampleHeight { get; init; }
+    public required int SampleWidth { get; init; }
     public required int InChannels { get; init; }
     public required int OutChannels { get; init; }
     public required int LatentChannels { get; init; }
@@ -17,24 +20,33 @@ internal sealed record AutoencoderConfig
     public required bool HasMidAttention { get; init; }
     public required ResnetBlock2D Resnet { get; init; }
 
+    /// <summary>Rows (and columns) of the image for each of the latent.</summary>
+    public int Factor => 1 << (BlockOutChannels.Count - 1);
+
+    /// <summary>Shape of a latent of the trained size.</summary>
+    public TensorShape Latent(int batch, int channels) => new(batch, channels, Math.Max(SampleHeight / Factor, 1), Math.Max(SampleWidth / Factor, 1));
+
     /// <summary>Reads the common settings.</summary>
     /// <exception cref="ModelFormatException">A value is missing, of the wrong kind, or not supported.</exception>
     public static AutoencoderConfig Read(JsonConfig config)
     {
-        int[] channels = config.GetIntArray("block_out_channels", [64]);
+        int[] channels = ConfigValues.BlockChannels(config, [64]);
         CheckBlocks(config, "down_block_types", "DownEncoderBlock2D", channels.Length);
         CheckBlocks(config, "up_block_types", "UpDecoderBlock2D", channels.Length);
+        (int height, int width) = ConfigValues.SampleSize(config, whenMissing: 32);
         return new AutoencoderConfig
         {
-            InChannels = config.GetInt("in_channels", 3),
-            OutChannels = config.GetInt("out_channels", 3),
-            LatentChannels = config.GetInt("latent_channels", 4),
+            SampleHeight = height,
+            SampleWidth = width,
+            InChannels = ConfigValues.Size(config, "in_channels", 3),
+            OutChannels = ConfigValues.Size(config, "out_channels", 3),
+            LatentChannels = ConfigValues.Size(config, "latent_channels", 4),
             BlockOutChannels = channels,
-            LayersPerBlock = config.GetInt("layers_per_block", 1),
+            LayersPerBlock = ConfigValues.Count(config, "layers_per_block", 1),
             HasMidAttention = config.GetBool("mid_block_add_attention", true),
             Resnet = new ResnetBlock2D
             {
-                Groups = config.GetInt("norm_num_groups", 32),
+                Groups = ConfigValues.Size(config, "norm_num_groups", 32),
                 Epsilon = NormEpsilon,
                 Activation = ConfigValues.Activation(config, "act_fn", "silu"),
             },
