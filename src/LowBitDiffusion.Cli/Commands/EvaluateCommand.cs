@@ -21,7 +21,8 @@ internal sealed class EvaluateCommand : CliCommand
     private readonly Option<int> _batch = new("--batch") { Description = "Images asked for at once; the result does not depend on it.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Batch };
     private readonly Option<string?> _classifier = new("--classifier")
     {
-        Description = "Folder of a classifier with reference_statistics.safetensors: adds label accuracy and Fréchet distance to real images.", HelpName = "DIR",
+        Description = "Folder of a classifier with reference_statistics.safetensors: adds label accuracy and Fréchet distance to real images.",
+        HelpName = "DIR",
     };
     private readonly Option<string?> _out = new("--out", "-o") { Description = "Write all figures, image by image, as JSON.", HelpName = "FILE" };
     private readonly Option<string?> _sheet = new("--sheet") { Description = "Write a contact sheet: the reference's images above, the model's below.", HelpName = "FILE" };
