@@ -5,12 +5,14 @@ using LowBitDiffusion.Kernels.Threading;
 namespace LowBitDiffusion.Kernels.Attention;
 
 /// <summary>
-/// Attention in single precision as one streaming pass (Rabe and Staats 2021; Dao et al. 2022): no matrix of queries × keys is stored. With running maximum m, sum l and output O
+/// Attention in single precision as one streaming pass (Rabe and Staats 2021; Dao et al. 2022): no matrix of queries × keys is stored. With running maximum m,
+/// sum l and output O
 /// of each query, a block of keys contributes
 /// <code>
 ///   s = q kᵀ·scale + mask      m′ = max(m, max s)      p = e^(s − m′)      l = l·e^(m − m′) + Σp      O = O·e^(m − m′) + p v
 /// </code>
-/// and the output is O/l. Blocks of keys have a fixed size and the queries do not depend on each other: the same bits for any number of threads, and at every level on
+/// and the output is O/l. Blocks of keys have a fixed size and the queries do not depend on each other: the same bits for any number of threads, and at every
+/// level on
 /// processors with fused multiply-add.
 /// </summary>
 public static unsafe class FloatAttention

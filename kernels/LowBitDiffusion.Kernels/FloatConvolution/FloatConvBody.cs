@@ -13,7 +13,8 @@ namespace LowBitDiffusion.Kernels.FloatConvolution;
 ///       for each tile of 8 pixels of the block     sums wait in a stack buffer of block × 32 between the chunks
 ///     epilogue over the sums
 /// </code>
-/// A chunk is a stretch of one kernel row, or several whole kernel rows. Pieces follow each other along the pixels first, so that threads share a group's panels.
+/// A chunk is a stretch of one kernel row, or several whole kernel rows. Pieces follow each other along the pixels first, so that threads share a group's
+/// panels.
 /// </summary>
 [SkipLocalsInit]
 internal readonly unsafe struct FloatConvBody<TSimd, TVector> : IParallelBody where TSimd : struct, ISimd<TVector> where TVector : struct
@@ -107,7 +108,8 @@ internal readonly unsafe struct FloatConvBody<TSimd, TVector> : IParallelBody wh
         }
     }
 
-    /// <summary>The lines of <see cref="ConvEpilogue"/>, in whole vectors of columns from <paramref name="start"/> on; returns the first column that is left.</summary>
+    /// <summary>The lines of <see cref="ConvEpilogue"/>, in whole vectors of columns from <paramref name="start"/> on; returns the first column that is
+    /// left.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private int Finish<TLanes, TValue>(float* sums, int firstRow, int rows, int width, int firstColumn, int start, int columns)
         where TLanes : struct, ISimd<TValue> where TValue : struct

@@ -21,8 +21,10 @@ public static unsafe class GroupNorm
     public static long ScratchBytes(in RowShape shape) => (long)shape.Batch * Chunks(shape) * 2 * shape.Channels * sizeof(double);
 
     /// <summary>
-    /// Reads the sources once and writes <c>factor[b][c] = γ[c]/√(var + ε)</c> and <c>offset[b][c] = β[c] − mean·factor</c>, mean and biased variance over the group's channels
-    /// and the image's pixels. With <paramref name="scale"/> and <paramref name="shift"/> both carry the modulation <c>y·(1 + scale[b][c]) + shift[b][c]</c> as well.
+    /// Reads the sources once and writes <c>factor[b][c] = γ[c]/√(var + ε)</c> and <c>offset[b][c] = β[c] − mean·factor</c>, mean and biased variance over the
+    /// group's channels
+    /// and the image's pixels. With <paramref name="scale"/> and <paramref name="shift"/> both carry the modulation <c>y·(1 + scale[b][c]) + shift[b][c]</c> as
+    /// well.
     /// Everything is computed in double precision and rounded once at the end.
     /// </summary>
     /// <param name="pool">Threads.</param>

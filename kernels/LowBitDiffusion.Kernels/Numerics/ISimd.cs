@@ -1,7 +1,8 @@
 namespace LowBitDiffusion.Kernels.Numerics;
 
 /// <summary>
-/// The operations that float kernels are written in, over a vector of some width. Each is one correctly rounded IEEE operation per lane, so a kernel that uses them
+/// The operations that float kernels are written in, over a vector of some width. Each is one correctly rounded IEEE operation per lane, so a kernel that uses
+/// them
 /// (and splits its sums alike) gives the same bits at every width; with one lane it is its own reference.
 /// </summary>
 /// <typeparam name="TVector">The vector, e.g. <c>Vector512&lt;float&gt;</c>; <c>float</c> for one lane.</typeparam>
