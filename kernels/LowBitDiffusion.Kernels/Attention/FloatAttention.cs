@@ -1,3 +1,4 @@
+using LowBitDiffusion.Kernels.Elementwise;
 using LowBitDiffusion.Kernels.Numerics;
 using LowBitDiffusion.Kernels.Threading;
 
@@ -68,6 +69,9 @@ internal readonly struct AttentionScratch
     /// <summary>Keys of a block, a multiple of all panel widths.</summary>
     public const int KeyBlock = 128;
 
+    /// <summary>Interleaved partial sums of each query's weights.</summary>
+    private const int SumLanes = SoftmaxRow<Simd1, float>.Lanes;
+
     public AttentionScratch(in AttentionJob job, int lanes)
     {
         PaddedKeys = Panels.PaddedColumns(job.Keys, lanes);
@@ -77,7 +81,7 @@ internal readonly struct AttentionScratch
         ValueLength = Align((long)PaddedValueWidth * job.Keys);
         ScaledQueryLength = Align((long)QueryBlock * job.HeadWidth);
         OutputLength = Align((long)QueryBlock * PaddedValueWidth);
-        StateLength = ScaledQueryLength + OutputLength + QueryBlock * KeyBlock + 2 * QueryBlock;
+        StateLength = ScaledQueryLength + OutputLength + QueryBlock * (KeyBlock + SumLanes + 1);
     }
 
     /// <summary>Keys with those that fill the last vector.</summary>

@@ -43,6 +43,9 @@ internal unsafe interface ISimd<TVector> where TVector : struct
     /// <summary>x &lt; y ? x : y, hence y if one is not a number.</summary>
     static abstract TVector Min(TVector x, TVector y);
 
+    /// <summary>The largest lane, if all are numbers.</summary>
+    static abstract float MaxAcross(TVector x);
+
     /// <summary>|x|.</summary>
     static abstract TVector Abs(TVector x);
 

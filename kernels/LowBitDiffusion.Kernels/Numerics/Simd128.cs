@@ -84,4 +84,12 @@ internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
         Vector128<int> exponent = Vector128.ConvertToInt32(n), half = exponent >> 1, bias = Vector128.Create(127);
         return x * ((half + bias) << 23).AsSingle() * ((exponent - half + bias) << 23).AsSingle();
     }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float MaxAcross(Vector128<float> x)
+    {
+        x = Max(x, Vector128.Shuffle(x, Vector128.Create(2, 3, 0, 1)));
+        return Max(x, Vector128.Shuffle(x, Vector128.Create(1, 0, 3, 2))).ToScalar();
+    }
 }

@@ -85,4 +85,8 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
         Vector256<float> second = Avx2.ShiftLeftLogical(Avx2.Add(Avx2.Subtract(exponent, half), bias), 23).AsSingle();
         return Avx.Multiply(Avx.Multiply(x, first), second);
     }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float MaxAcross(Vector256<float> x) => Simd128.MaxAcross(Sse.Max(x.GetLower(), x.GetUpper()));
 }

@@ -1,4 +1,3 @@
-using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Quantizer.Quantizers;
@@ -38,46 +37,46 @@ public sealed class ActivationRange
 
     /// <summary>Takes note of the module's input for a batch.</summary>
     /// <param name="step">Index of the timestep.</param>
-    /// <param name="input">Row-major, of <paramref name="shape"/>.</param>
-    /// <param name="shape"><c>[N, C, H, W]</c>, <c>[N, L, C]</c> or <c>[N, C]</c>.</param>
-    /// <exception cref="ArgumentException">The input is not of that shape, or a value is not finite.</exception>
-    public void Observe(int step, ReadOnlySpan<float> input, TensorShape shape)
+    /// <param name="rows">Dense rows of channels: <c>[N, H, W, C]</c>, <c>[N, L, C]</c> or <c>[N, C]</c>.</param>
+    /// <param name="channels">C.</param>
+    /// <exception cref="ArgumentException">The input does not divide into rows, or a value is not finite.</exception>
+    public void Observe(int step, ReadOnlySpan<float> rows, int channels)
     {
-        if (input.Length != shape.Elements) throw new ArgumentException($"an input of shape {shape} has {shape.Elements} elements, found {input.Length}");
-        if (SplitChannel >= shape.Channels) throw new ArgumentException($"an input of shape {shape} has no channel {SplitChannel} to split at");
-        if (_channelScales is not null) input = Divide(input, shape, _channelScales);
-
-        // Consecutive elements of one half: all pixels of its channels in an image, its channels of one token else.
-        int inner = shape.Rank == 4 ? shape.Positions : 1, block = shape.Channels * inner, split = SplitChannel * inner;
-        if (split == 0)
+        if (channels < 1 || rows.Length % channels != 0 || SplitChannel >= channels) throw new ArgumentException($"{rows.Length} values are not rows of {channels} channels that divide at {SplitChannel}");
+        if (SplitChannel == 0 && _channelScales is null)
         {
-            this[step, 0].Observe(input);
+            this[step, 0].Observe(rows);
         }
         else
         {
-            for (int start = 0; start < input.Length; start += block)
+            for (int segment = 0; segment < Segments; segment++)
             {
-                this[step, 0].Observe(input.Slice(start, split));
-                this[step, 1].Observe(input.Slice(start + split, block - split));
+                int start = segment * SplitChannel, end = segment == Segments - 1 ? channels : SplitChannel;
+                this[step, segment].Observe(Gather(rows, channels, start, end));
             }
         }
 
         for (int segment = 0; segment < Segments; segment++) this[step, segment].EndBatch();
     }
 
-    /// <summary>The quantizers of all timesteps.</summary>
+    /// <summary>The quantizers of all timesteps, searched in parallel.</summary>
     /// <param name="bits">Bits of a code, 2 to 8.</param>
     public TimestepTable ToTable(int bits)
     {
-        AffineQuantizer[] quantizers = [.. _observers.Select(o => o.Quantizer(bits))];
+        AffineQuantizer[] quantizers = new AffineQuantizer[_observers.Length];
+        Parallel.For(0, quantizers.Length, i => quantizers[i] = _observers[i].Quantizer(bits));
         return new TimestepTable(_timesteps, Array.ConvertAll(quantizers, q => q.Scale), Array.ConvertAll(quantizers, q => q.ZeroPoint), Segments, bits);
     }
 
-    private static float[] Divide(ReadOnlySpan<float> input, TensorShape shape, float[] scales)
+    // Channels start … end − 1 of every row, as the quantizer sees them.
+    private float[] Gather(ReadOnlySpan<float> rows, int channels, int start, int end)
     {
-        int inner = shape.Rank == 4 ? shape.Positions : 1;
-        float[] divided = new float[input.Length];
-        for (int i = 0; i < divided.Length; i++) divided[i] = input[i] / scales[i / inner % scales.Length];
-        return divided;
+        float[] values = new float[rows.Length / channels * (end - start)];
+        for (int row = 0, at = 0; row < rows.Length; row += channels)
+        {
+            for (int c = start; c < end; c++) values[at++] = _channelScales is null ? rows[row + c] : rows[row + c] / _channelScales[c];
+        }
+
+        return values;
     }
 }

@@ -1,14 +1,16 @@
 namespace LowBitDiffusion.IO;
 
 /// <summary>
-/// Writes files whole or not at all: into a temporary name in the same folder, flushed to the device, then renamed over the target. A reader sees the old file or the new
+/// Writes files whole or not at all: into a temporary name in the same folder, flushed to the device, then renamed over the target. A reader sees the old file
+/// or the new
 /// one, also after a crash or a full disk; a failure leaves no temporary file behind.
 /// </summary>
 public static class AtomicFile
 {
     /// <summary>Writes a file.</summary>
     /// <param name="path">The file; replaced if it exists. Its folder must exist.</param>
-    /// <param name="write">Writes the content. What it throws passes through after the temporary file is gone, input and output errors as <see cref="OutputException"/>.</param>
+    /// <param name="write">Writes the content. What it throws passes through after the temporary file is gone, input and output errors as
+    /// <see cref="OutputException"/>.</param>
     /// <exception cref="OutputException">The file cannot be written: no such folder, no permission, no space, the path is a folder or not a path.</exception>
     public static void Write(string path, Action<Stream> write)
     {

@@ -5,7 +5,8 @@ using LowBitDiffusion.IO;
 namespace LowBitDiffusion.Imaging;
 
 /// <summary>
-/// Writes 8-bit PNG files. Each row gets the filter whose output has the smallest sum of magnitudes (the heuristic of the PNG specification, section 12.8). Texts in Latin-1 are stored as
+/// Writes 8-bit PNG files. Each row gets the filter whose output has the smallest sum of magnitudes (the heuristic of the PNG specification, section 12.8).
+/// Texts in Latin-1 are stored as
 /// <c>tEXt</c>, others as <c>iTXt</c> in UTF-8.
 /// </summary>
 public static class PngWriter
@@ -101,7 +102,9 @@ public static class PngWriter
             && keyword.Trim(' ').Length == keyword.Length
             && !keyword.Contains("  ", StringComparison.Ordinal);
         if (!valid)
-            throw new InvalidRequestException("keyword", $"expected 1 to {PngFormat.MaximumKeywordLength} printable Latin-1 characters without surplus spaces, found \"{keyword}\"");
+            throw new InvalidRequestException(
+                "keyword",
+                $"expected 1 to {PngFormat.MaximumKeywordLength} printable Latin-1 characters without surplus spaces, found \"{keyword}\"");
     }
 
     private static void WriteChunk(Stream png, ReadOnlySpan<byte> type, ReadOnlySpan<byte> data)

@@ -1,6 +1,5 @@
 using FsCheck;
 using FsCheck.Fluent;
-using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Quantizers;
 
@@ -87,14 +86,12 @@ internal sealed class RangeObserverTests
     public void ValuesMustBeFinite(RangeMethod method, float value) =>
         Assert.That(() => RangeObserver.Create(method).Observe([.. new float[20], value]), Throws.ArgumentException);
 
-    [TestCase(new[] { 1, 4, 1, 2 }, new float[] { 1, 1, 2, 2, -3, -3, -4, -4 }, TestName = "Split of an image")]
-    [TestCase(new[] { 1, 2, 4 }, new float[] { 1, 2, -3, -4, 1, 2, -3, -4 }, TestName = "Split of tokens")]
-    [TestCase(new[] { 2, 4 }, new float[] { 1, 2, -3, -4, 1, 2, -3, -4 }, TestName = "Split of vectors")]
-    public void HalvesOfASplitHaveRangesOfTheirOwn(int[] shape, float[] input)
+    [Test]
+    public void HalvesOfASplitHaveRangesOfTheirOwn()
     {
         ActivationRange statistics = new([1], RangeMethod.MinMax, splitChannel: 2);
-        statistics.Observe(0, input, new TensorShape(shape));
-        Assert.That(statistics[0, 0].Seen, Is.EqualTo(new ValueRange(0, 2)), "first half");
+        statistics.Observe(0, [1, 2, -3, -4, -1, 1, -2, -1], channels: 4);
+        Assert.That(statistics[0, 0].Seen, Is.EqualTo(new ValueRange(-1, 2)), "first half");
         Assert.That(statistics[0, 1].Seen, Is.EqualTo(new ValueRange(-4, 0)), "second half");
     }
 
@@ -102,8 +99,8 @@ internal sealed class RangeObserverTests
     public void EveryTimestepHasAnEntry()
     {
         ActivationRange statistics = new([10, 20], RangeMethod.MinMax);
-        statistics.Observe(0, [-1, 2], new TensorShape(1, 2));
-        statistics.Observe(1, [-2, 1], new TensorShape(1, 2));
+        statistics.Observe(0, [-1, 2], channels: 2);
+        statistics.Observe(1, [-2, 1], channels: 2);
         TimestepTable table = statistics.ToTable(4);
         foreach ((float timestep, double min, double max) in new[] { (10f, -1.0, 2.0), (20f, -2.0, 1.0) })
         {
@@ -116,7 +113,7 @@ internal sealed class RangeObserverTests
     public void DilatedChannelsAreDividedFirst()
     {
         ActivationRange statistics = new([0], RangeMethod.MinMax, channelScales: [1, 4]);
-        statistics.Observe(0, [1, 2, 8, 4], new TensorShape(1, 2, 1, 2));
+        statistics.Observe(0, [1, 8, 2, 4], channels: 2);
         Assert.That(statistics[0, 0].Seen, Is.EqualTo(new ValueRange(0, 2)), "8 / 4 and 2 are the largest");
     }
 

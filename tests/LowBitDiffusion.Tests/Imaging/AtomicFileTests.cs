@@ -28,8 +28,12 @@ public sealed class AtomicFileTests
     {
         string path = Path.Combine(_folder, "file.txt");
         AtomicFile.WriteAllText(path, "old");
-        Assert.That(() => AtomicFile.Write(path, Fail<OperationCanceledException>), Throws.InstanceOf<OperationCanceledException>(), "what the writer throws passes through");
-        Assert.That(() => AtomicFile.Write(path, Fail<IOException>), Throws.InstanceOf<OutputException>().With.Message.Contains("file.txt"), "a full disk is an output error");
+        Assert.That(
+            () => AtomicFile.Write(path, Fail<OperationCanceledException>),
+            Throws.InstanceOf<OperationCanceledException>(), "what the writer throws passes through");
+        Assert.That(
+            () => AtomicFile.Write(path, Fail<IOException>),
+            Throws.InstanceOf<OutputException>().With.Message.Contains("file.txt"), "a full disk is an output error");
         Assert.That(File.ReadAllText(path), Is.EqualTo("old"));
         Assert.That(Directory.GetFiles(_folder), Is.EqualTo(new[] { path }), "files left in the folder");
     }
@@ -38,7 +42,9 @@ public sealed class AtomicFileTests
     public void PlacesThatCannotHoldAFileAreOutputErrors()
     {
         Assert.That(() => AtomicFile.WriteAllText(_folder, ""), Throws.InstanceOf<OutputException>(), "an existing folder");
-        Assert.That(() => AtomicFile.WriteAllText(Path.Combine(_folder, "missing", "file"), ""), Throws.InstanceOf<OutputException>(), "a folder that does not exist");
+        Assert.That(
+            () => AtomicFile.WriteAllText(Path.Combine(_folder, "missing", "file"), ""),
+            Throws.InstanceOf<OutputException>(), "a folder that does not exist");
         Assert.That(() => AtomicFile.WriteAllText("", ""), Throws.InstanceOf<OutputException>(), "no path");
         Assert.That(() => AtomicFile.WriteAllText("a\0b", ""), Throws.InstanceOf<OutputException>(), "not a path");
     }

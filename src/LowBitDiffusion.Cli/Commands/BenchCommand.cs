@@ -1,0 +1,110 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using LowBitDiffusion.Cli.Measuring;
+using LowBitDiffusion.Cli.Output;
+
+namespace LowBitDiffusion.Cli.Commands;
+
+/// <summary><c>lbd bench</c>: measures models on this machine.</summary>
+internal sealed class BenchCommand : CliCommand
+{
+    private const int ProfiledSteps = 10;
+
+    private readonly Option<string> _model = CommonOptions.Model();
+    private readonly Option<string[]> _compare = new("--compare") { Description = "More model folders, measured in turn with the first; ratios are to the first.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
+    private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the sampler. Default: the model's.", HelpName = "N" };
+    private readonly Option<int> _batch = new("--batch") { Description = "Images drawn at once.", HelpName = "N", DefaultValueFactory = _ => 1 };
+    private readonly Option<int> _rounds = new("--rounds") { Description = "Batches of each model.", HelpName = "N", DefaultValueFactory = _ => 5 };
+    private readonly Option<int?> _threads = CommonOptions.Threads();
+    private readonly Option<bool> _json = CommonOptions.Json();
+
+    public BenchCommand(Terminal terminal) : base("bench", "Measure load time, first image, steps, images per second, memory, and the time of each kind of operation.", terminal)
+    {
+        _model.Required = true;
+        foreach (Option option in new Option[] { _model, _compare, _steps, _batch, _rounds, _threads, _json }) Options.Add(option);
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> Examples =>
+    [
+        "lbd bench --model models/fashion-unet-w4a8",
+        "lbd bench --model models/fashion-unet --compare models/fashion-unet-w8a8 models/fashion-unet-w4a8 --batch 4 --json",
+    ];
+
+    /// <inheritdoc/>
+    protected override async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellationToken)
+    {
+        bool json = parsed.GetValue(_json);
+        string[] folders = [parsed.GetValue(_model)!, .. parsed.GetValue(_compare) ?? []];
+        BenchmarkSettings settings = new(
+            parsed.GetValue(_steps), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096), CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
+            CommonOptions.Checked("rounds", parsed.GetValue(_rounds), 1, 100_000));
+        IReadOnlyList<BenchmarkResult> results = await Terminal.WithProgressAsync("measuring", json, progress => MeasureAsync(folders, settings, progress, cancellationToken));
+        long peak = ResidentMemory.PeakBytes();
+        IReadOnlyList<OperationTime>[] operations =
+            [.. folders.Select(folder => OperationProfile.Measure(folder, 2 * settings.Batch, settings.Threads, ProfiledSteps, cancellationToken))];
+        if (json) PrintJson(results, operations, peak, settings);
+        else Print(results, operations, peak);
+        return ExitCode.Success;
+    }
+
+    private static async Task<IReadOnlyList<BenchmarkResult>> MeasureAsync(
+        IReadOnlyList<string> folders, BenchmarkSettings settings, IProgress<ProgressUpdate> progress, CancellationToken cancellationToken)
+    {
+        List<ModelBenchmark> models = [];
+        try
+        {
+            foreach (string folder in folders) models.Add(await ModelBenchmark.LoadAsync(folder, settings, cancellationToken));
+            for (int round = 0; round < settings.Rounds; round++)
+            {
+                foreach (ModelBenchmark model in models) await model.RunRoundAsync(cancellationToken);
+                progress.Report(new((round + 1.0) / settings.Rounds, $"round {round + 1}/{settings.Rounds}"));
+            }
+
+            return [.. models.Select(model => model.Result())];
+        }
+        finally
+        {
+            foreach (ModelBenchmark model in models) await model.DisposeAsync();
+        }
+    }
+
+    private void Print(IReadOnlyList<BenchmarkResult> results, IReadOnlyList<OperationTime>[] operations, long peak)
+    {
+        BenchmarkResult first = results[0];
+        Terminal.WriteTable(
+            ["model", " load s", " first image s", " step p50 ms", " step p95 ms", " images/s", " weights", " step, ratio"],
+            results.Select(r => new[]
+            {
+                r.Model, Number(r.LoadSeconds), Number(r.FirstImageSeconds), Number(r.StepP50Seconds * 1e3), Number(r.StepP95Seconds * 1e3), Number(r.ImagesPerSecond),
+                Size.Format(r.WeightBytes), Number(r.StepP50Seconds / first.StepP50Seconds),
+            }));
+        Terminal.Out.WriteLine($"{first.Steps} steps, batches of {first.Batch}, peak resident memory of the process {Size.Format(peak)}");
+        for (int i = 0; i < results.Count; i++)
+        {
+            Terminal.Out.WriteLine();
+            Terminal.Out.WriteLine($"{results[i].Model}, one step:");
+            Terminal.WriteTable(
+                ["operation", " count", " ms", " share", " GMAC/s"],
+                operations[i].Select(o => new[]
+                {
+                    o.Kind, o.Operations.ToString(CultureInfo.InvariantCulture), Number(o.SecondsPerStep * 1e3), string.Create(CultureInfo.InvariantCulture, $"{o.Share * 100:0.0} %"),
+                    o.MacsPerSecond > 0 ? Number(o.MacsPerSecond / 1e9) : "",
+                }));
+        }
+    }
+
+    private void PrintJson(IReadOnlyList<BenchmarkResult> results, IReadOnlyList<OperationTime>[] operations, long peak, BenchmarkSettings settings) =>
+        Terminal.Out.WriteLine(JsonSerializer.Serialize(
+            new
+            {
+                Threads = settings.Threads ?? Environment.ProcessorCount,
+                settings.Rounds,
+                PeakResidentBytes = peak,
+                Models = results.Select((result, i) => new { Result = result, StepRatio = result.StepP50Seconds / results[0].StepP50Seconds, Operations = operations[i] }),
+            },
+            JsonText.Compact));
+
+    private static string Number(double value) => value.ToString("0.00", CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,32 @@
+using System.CommandLine;
+
+namespace LowBitDiffusion.Cli.Commands;
+
+/// <summary>Options that several commands have, and the checks that the library does not make.</summary>
+internal static class CommonOptions
+{
+    private const int MaximumThreads = 1024;
+
+    /// <summary>A model folder.</summary>
+    public static Option<string> Model(string description = "Model folder in diffusers' layout, float or quantized.") => new("--model", "-m") { Description = description, HelpName = "DIR" };
+
+    /// <summary>Threads.</summary>
+    public static Option<int?> Threads() => new("--threads") { Description = "Threads. Default: one per processor.", HelpName = "N" };
+
+    /// <summary>One JSON object on standard output.</summary>
+    public static Option<bool> Json() => new("--json") { Description = "Print one JSON object to standard output, and no progress." };
+
+    /// <summary>The number of threads that was asked for.</summary>
+    /// <exception cref="InvalidRequestException">Out of range.</exception>
+    public static int? CheckedThreads(int? threads) => threads is { } count ? Checked("threads", count, 1, MaximumThreads) : null;
+
+    /// <summary>A number within bounds.</summary>
+    /// <exception cref="InvalidRequestException">Out of range.</exception>
+    public static int Checked(string parameter, int value, int minimum, int maximum) =>
+        value >= minimum && value <= maximum ? value : throw new InvalidRequestException(parameter, $"expected {minimum} to {maximum}, found {value}");
+
+    /// <summary>The value that a word stands for.</summary>
+    /// <exception cref="InvalidRequestException">Another word.</exception>
+    public static T OneOf<T>(string parameter, string word, IReadOnlyDictionary<string, T> words) =>
+        words.TryGetValue(word.ToLowerInvariant(), out T? value) ? value : throw new InvalidRequestException(parameter, $"expected one of {string.Join(", ", words.Keys)}, found '{word}'");
+}

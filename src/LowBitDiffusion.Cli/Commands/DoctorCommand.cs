@@ -1,0 +1,68 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using LowBitDiffusion.Cli.Output;
+using LowBitDiffusion.Kernels.Dispatch;
+using LowBitDiffusion.Kernels.Numerics;
+
+namespace LowBitDiffusion.Cli.Commands;
+
+/// <summary><c>lbd doctor</c>: what this machine offers and what the library makes of it.</summary>
+internal sealed class DoctorCommand : CliCommand
+{
+    private readonly Option<bool> _json = CommonOptions.Json();
+
+    public DoctorCommand(Terminal terminal) : base("doctor", "Show what this machine offers, which kernels were chosen, and why others were not.", terminal) => Options.Add(_json);
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> Examples => ["lbd doctor", "DOTNET_EnableAVX512=0 lbd doctor"];
+
+    /// <inheritdoc/>
+    protected override Task<int> RunAsync(ParseResult parsed, CancellationToken cancellationToken)
+    {
+        CpuFeatures features = CpuFeatures.Detect();
+        Dictionary<string, bool> offered = Enum.GetValues<InstructionSet>().Where(set => set != InstructionSet.Scalar).ToDictionary(set => set.ToString(), features.Supports);
+        long memory = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        if (parsed.GetValue(_json))
+        {
+            Terminal.Out.WriteLine(JsonSerializer.Serialize(
+                new
+                {
+                    Processor = ProcessorName(),
+                    Environment.ProcessorCount,
+                    Architecture = RuntimeInformation.ProcessArchitecture,
+                    System = RuntimeInformation.OSDescription,
+                    Runtime = RuntimeInformation.FrameworkDescription,
+                    MemoryBytes = memory,
+                    InstructionSets = offered,
+                    IntegerKernels = new { Chosen = KernelTable.Best.InstructionSet, KernelTable.Available, KernelTable.Unavailable },
+                    FloatKernels = new { Chosen = SimdLevels.Best, Available = SimdLevels.Supported },
+                },
+                JsonText.Compact));
+            return Task.FromResult(ExitCode.Success);
+        }
+
+        Terminal.WriteTable(
+            ["", "here"],
+            [
+                ["processor", ProcessorName()],
+                ["processors to use", Environment.ProcessorCount.ToString()],
+                ["system", $"{RuntimeInformation.OSDescription}, {RuntimeInformation.ProcessArchitecture}"],
+                ["runtime", RuntimeInformation.FrameworkDescription],
+                ["memory", Size.Format(memory)],
+                ["instruction sets", string.Join(", ", offered.Where(o => o.Value).Select(o => o.Key))],
+                ["integer kernels", $"{KernelTable.Best.InstructionSet}: {KernelTable.Best.QuantizedConv.Name}"],
+                ["float kernels", SimdLevels.Best.ToString()],
+            ]);
+        foreach ((InstructionSet set, string reason) in KernelTable.Unavailable) Terminal.Out.WriteLine($"integer kernels for {set} are not used: {reason}");
+        foreach (InstructionSet set in KernelTable.Available.Skip(1)) Terminal.Out.WriteLine($"integer kernels for {set} are not used: {KernelTable.Best.InstructionSet} is faster");
+        return Task.FromResult(ExitCode.Success);
+    }
+
+    private static string ProcessorName()
+    {
+        const string CpuInfo = "/proc/cpuinfo";
+        string? line = File.Exists(CpuInfo) ? File.ReadLines(CpuInfo).FirstOrDefault(l => l.StartsWith("model name", StringComparison.Ordinal)) : null;
+        return line?[(line.IndexOf(':') + 1)..].Trim() ?? Environment.GetEnvironmentVariable("PROCESSOR_IDENTIFIER") ?? "unknown";
+    }
+}

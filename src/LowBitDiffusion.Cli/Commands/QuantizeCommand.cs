@@ -1,0 +1,149 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using LowBitDiffusion.Cli.Inspection;
+using LowBitDiffusion.Cli.Output;
+using LowBitDiffusion.Formats;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Quantizer.Calibration;
+using LowBitDiffusion.Quantizer.PostTraining;
+using LowBitDiffusion.Quantizer.Quantizers;
+
+namespace LowBitDiffusion.Cli.Commands;
+
+/// <summary><c>lbd quantize</c>: makes a low-bit model of a float one.</summary>
+internal sealed class QuantizeCommand : CliCommand
+{
+    private static readonly Dictionary<string, RangeMethod> s_ranges = new() { ["mse"] = RangeMethod.Mse, ["minmax"] = RangeMethod.MinMax, ["ema"] = RangeMethod.EmaMinMax };
+    private static readonly Dictionary<string, SplitInputs> s_splits =
+        new() { ["none"] = SplitInputs.None, ["concatenations"] = SplitInputs.Concatenations, ["normalized"] = SplitInputs.Normalized };
+    private static readonly Dictionary<string, DType> s_floatTypes = new() { ["f32"] = DType.F32, ["f16"] = DType.F16, ["bf16"] = DType.BF16 };
+
+    // The library's defaults are the command's; the two paths are given with every request.
+    private static readonly QuantizationRequest s_defaults = new() { Model = "", Output = "" };
+
+    private readonly Option<string?> _model = new("--model", "-m") { Description = "The float model's folder.", HelpName = "DIR" };
+    private readonly Option<string?> _out = new("--out", "-o") { Description = "The folder to write; it appears whole or not at all.", HelpName = "DIR" };
+    private readonly Option<int> _weightBits = new("--weight-bits", "-w") { Description = "Bits of weights, 2 to 8.", HelpName = "N", DefaultValueFactory = _ => s_defaults.WeightBits };
+    private readonly Option<int> _activationBits = new("--activation-bits", "-a") { Description = "Bits of activations, 2 to 8.", HelpName = "N", DefaultValueFactory = _ => s_defaults.ActivationBits };
+    private readonly Option<string[]> _rules = new("--rule")
+    {
+        Description = "Precision of the layers that a glob matches: float or w<bits>a<bits>. May be repeated; the first match decides, before the rules of --list-rules.",
+        HelpName = "GLOB=PRECISION",
+    };
+    private readonly Option<bool> _listRules = new("--list-rules") { Description = "Print the rules that hold, with --model also every layer's precision, and stop." };
+    private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the calibration trajectories: so many timesteps get scales of their own. Default: the model's.", HelpName = "N" };
+    private readonly Option<float?> _guidance = new("--guidance") { Description = "Guidance of the calibration trajectories. Default: the model's.", HelpName = "G" };
+    private readonly Option<int> _images = new("--images") { Description = "Calibration trajectories.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Images };
+    private readonly Option<int> _batch = new("--batch") { Description = "Images drawn at once.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Batch };
+    private readonly Option<ulong> _seed = new("--seed") { Description = "Seed of the first trajectory.", HelpName = "S" };
+    private readonly Option<string> _range = new("--range") { Description = "How activation ranges are chosen.", HelpName = "mse|minmax|ema", DefaultValueFactory = _ => "mse" };
+    private readonly Option<string> _weightRange = new("--weight-range") { Description = "How weight ranges are chosen.", HelpName = "mse|minmax", DefaultValueFactory = _ => "mse" };
+    private readonly Option<string> _split = new("--split")
+    {
+        Description = "Which concatenated inputs get a quantizer for each half.", HelpName = "none|concatenations|normalized", DefaultValueFactory = _ => "concatenations",
+    };
+    private readonly Option<int> _group = new("--group-size") { Description = "Input channels that share a weight scale; 0 for one scale per output channel.", HelpName = "N" };
+    private readonly Option<bool> _symmetric = new("--symmetric") { Description = "Weights of fewer than 8 bits without zero points." };
+    private readonly Option<string> _floatType = new("--float-type") { Description = "How tensors that are not quantized are stored.", HelpName = "f32|f16|bf16", DefaultValueFactory = _ => "f32" };
+    private readonly Option<int> _reportImages = new("--report-images")
+    {
+        Description = "Images behind the quality report's activations and trajectory; 0 for weights alone.", HelpName = "N", DefaultValueFactory = _ => s_defaults.ReportImages,
+    };
+    private readonly Option<bool> _overwrite = new("--overwrite") { Description = "Replace --out if it exists." };
+    private readonly Option<int?> _threads = CommonOptions.Threads();
+    private readonly Option<bool> _json = CommonOptions.Json();
+
+    public QuantizeCommand(Terminal terminal)
+        : base("quantize", "Make a low-bit model of a float one, without data: activation ranges come from trajectories of its own.", terminal)
+    {
+        foreach (Option option in new Option[]
+        {
+            _model, _out, _weightBits, _activationBits, _rules, _listRules, _steps, _guidance, _images, _batch, _seed, _range, _weightRange, _split, _group, _symmetric, _floatType,
+            _reportImages, _overwrite, _threads, _json,
+        })
+        {
+            Options.Add(option);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> Examples =>
+    [
+        "lbd quantize --model models/fashion-unet --out models/fashion-unet-w4a8 --weight-bits 4 --activation-bits 8 --steps 20",
+        "lbd quantize --model models/fashion-unet --out mixed --rule 'mid_block.*=w8a8' --rule '*.to_out.0=float'",
+        "lbd quantize --model models/fashion-unet --list-rules",
+    ];
+
+    /// <inheritdoc/>
+    protected override async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellationToken)
+    {
+        QuantizationRequest request = CreateRequest(parsed);
+        if (parsed.GetValue(_listRules)) return ListRules(request);
+        if (request.Model.Length == 0) throw new InvalidRequestException("model", "expected the folder of a float model, found none");
+        if (request.Output.Length == 0) throw new InvalidRequestException("out", "expected the folder to write, found none");
+
+        bool json = parsed.GetValue(_json);
+        QualityReport report = await Terminal.WithProgressAsync("quantizing", json, progress => Task.Run(
+            () => ModelQuantizer.Run(request, new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage))), cancellationToken), cancellationToken));
+        if (json)
+        {
+            Terminal.Out.WriteLine(JsonSerializer.Serialize(new { Model = request.Output, report.Bytes, report.FloatBytes, report.Images, report.Trajectory, report.Sizes, report.Modules }, JsonText.Compact));
+            return ExitCode.Success;
+        }
+
+        Terminal.Out.Write(report.ToText());
+        Terminal.Out.WriteLine();
+        Terminal.Out.WriteLine($"{request.Output}: {Size.Format(report.Bytes)} of {Size.Format(report.FloatBytes)}; quality.json and quality.txt say what it cost");
+        return ExitCode.Success;
+    }
+
+    private QuantizationRequest CreateRequest(ParseResult parsed) => new()
+    {
+        Model = parsed.GetValue(_model) ?? "",
+        Output = parsed.GetValue(_out) ?? "",
+        WeightBits = CommonOptions.Checked("weight-bits", parsed.GetValue(_weightBits), 2, 8),
+        ActivationBits = CommonOptions.Checked("activation-bits", parsed.GetValue(_activationBits), 2, 8),
+        Rules = [.. (parsed.GetValue(_rules) ?? []).Select(PrecisionRules.Parse)],
+        Steps = parsed.GetValue(_steps),
+        GuidanceScale = parsed.GetValue(_guidance),
+        Images = CommonOptions.Checked("images", parsed.GetValue(_images), 1, 1 << 20),
+        Batch = CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
+        Seed = parsed.GetValue(_seed),
+        ActivationRange = CommonOptions.OneOf("range", parsed.GetValue(_range)!, s_ranges),
+        WeightRange = CommonOptions.OneOf("weight-range", parsed.GetValue(_weightRange)!, s_ranges),
+        Split = CommonOptions.OneOf("split", parsed.GetValue(_split)!, s_splits),
+        SymmetricWeights = parsed.GetValue(_symmetric),
+        GroupChannels = CommonOptions.Checked("group-size", parsed.GetValue(_group), 0, 1 << 20),
+        FloatType = CommonOptions.OneOf("float-type", parsed.GetValue(_floatType)!, s_floatTypes),
+        ReportImages = CommonOptions.Checked("report-images", parsed.GetValue(_reportImages), 0, 1 << 20),
+        Overwrite = parsed.GetValue(_overwrite),
+        Threads = CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
+    };
+
+    // The library tells stage by stage; the bar shows the whole, by the time that each stage takes on average.
+    private static ProgressUpdate Overall(QuantizationProgress stage)
+    {
+        (double start, double length) = stage.Stage switch
+        {
+            "calibrating" => (0, 0.6),
+            "quantizing" => (0.6, 0.1),
+            "measuring" => (0.7, 0.28),
+            _ => (0.98, 0.02),
+        };
+        return new ProgressUpdate(start + length * stage.Fraction, string.Create(CultureInfo.InvariantCulture, $"{stage.Stage} {stage.Fraction * 100:0} %"));
+    }
+
+    private int ListRules(QuantizationRequest request)
+    {
+        PrecisionRules rules = new(new Precision(request.WeightBits, request.ActivationBits), request.Rules);
+        Terminal.WriteTable(["layers", "precision"], rules.Rules.Select(rule => new[] { rule.Modules, rule.Precision }));
+        if (request.Model.Length == 0) return ExitCode.Success;
+        using NetworkFolder folder = NetworkFolder.Open(request.Model);
+        string[] layers = [.. folder.Network.Build(folder.Network.NativeInputs(batch: 1)).MatrixNodes.Select(node => ((MatrixOp)node.Op).Module).Distinct()];
+        rules.CheckUsed(layers);
+        Terminal.Out.WriteLine();
+        Terminal.WriteTable(["layer", "precision"], layers.Select(layer => new[] { layer, rules.Of(layer).ToString() }));
+        return ExitCode.Success;
+    }
+}

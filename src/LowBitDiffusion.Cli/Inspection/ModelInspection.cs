@@ -1,0 +1,66 @@
+using LowBitDiffusion.Graphs;
+
+namespace LowBitDiffusion.Cli.Inspection;
+
+/// <summary>What a network is made of and what it costs, from its files alone: weights are not read.</summary>
+internal sealed record ModelInspection
+{
+    /// <summary>The folder.</summary>
+    public required string Folder { get; init; }
+
+    /// <summary>The network's class.</summary>
+    public required string Network { get; init; }
+
+    /// <summary>How it was quantized, or null for a float network.</summary>
+    public required string? Method { get; init; }
+
+    /// <summary>Shape of an image <c>[C, H, W]</c>, or of whatever the network's first input is.</summary>
+    public required IReadOnlyList<int> Sample { get; init; }
+
+    /// <summary>Parameters of the network.</summary>
+    public required long Parameters { get; init; }
+
+    /// <summary>Convolutions and linear layers, in the network's order.</summary>
+    public required IReadOnlyList<ModuleInspection> Modules { get; init; }
+
+    /// <summary>Bytes of norms, tables and other parameters of modules that are not in <see cref="Modules"/>, in single precision and in the file.</summary>
+    public required (long Float, long Stored) OtherBytes { get; init; }
+
+    /// <summary>Multiply-accumulates of attention for one image and step.</summary>
+    public required long AttentionMacs { get; init; }
+
+    /// <summary>Multiply-accumulates of one image and step, attention included, and what is computed once for all images not.</summary>
+    public long MacsPerStep => Modules.Where(m => m.InLoop).Sum(m => m.Macs) + AttentionMacs;
+
+    /// <summary>Bit operations of the same.</summary>
+    public long BitOperationsPerStep => Modules.Where(m => m.InLoop).Sum(m => m.BitOperations) + AttentionMacs * 32 * 32;
+
+    /// <summary>Bytes in single precision.</summary>
+    public long FloatBytes => Modules.Sum(m => m.FloatBytes) + OtherBytes.Float;
+
+    /// <summary>Bytes in the file.</summary>
+    public long StoredBytes => Modules.Sum(m => m.StoredBytes) + OtherBytes.Stored;
+
+    /// <summary>Looks at an opened network.</summary>
+    public static ModelInspection Of(string path, NetworkFolder folder)
+    {
+        IReadOnlyDictionary<string, TensorShape> inputs = folder.Network.NativeInputs(batch: 1);
+        Graph graph = folder.Network.Build(inputs);
+        HashSet<string> matrices = [.. graph.MatrixNodes.SelectMany(node => ((MatrixOp)node.Op).Parameters).Select(parameter => parameter.Name)];
+        Parameter[] others = [.. graph.Parameters.Where(parameter => !matrices.Contains(parameter.Name))];
+        return new ModelInspection
+        {
+            Folder = path,
+            Network = folder.Network.ClassName,
+            Method = folder.Component.Quantization?.Method,
+            Sample = [.. inputs["sample"].Skip(1)],
+            Parameters = graph.Parameters.Sum(parameter => parameter.Shape.Elements),
+            Modules = [.. graph.MatrixNodes.GroupBy(node => ((MatrixOp)node.Op).Module).Select(uses => ModuleInspection.Of(folder, [.. uses]))],
+            OtherBytes = (others.Sum(parameter => parameter.Shape.Elements) * sizeof(float), others.Sum(parameter => folder.StoredBytes(parameter.Name))),
+            AttentionMacs = graph.Nodes.Where(node => node.Op is AttentionOp).Sum(Attention),
+        };
+    }
+
+    // q·kᵀ and p·v: queries × keys × channels each.
+    private static long Attention(Node node) => 2L * node.Inputs[0].Shape.Positions * node.Inputs[1].Shape.Positions * node.Shape.Channels;
+}

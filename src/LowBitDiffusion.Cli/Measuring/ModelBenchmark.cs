@@ -1,0 +1,139 @@
+using System.Diagnostics;
+using LowBitDiffusion.Cli.Output;
+using LowBitDiffusion.Pipelines;
+
+namespace LowBitDiffusion.Cli.Measuring;
+
+/// <summary>What to measure.</summary>
+/// <param name="Steps">Steps of the sampler; null for each model's default.</param>
+/// <param name="Batch">Images drawn at once.</param>
+/// <param name="Threads">Threads; null for one per processor.</param>
+/// <param name="Rounds">How often every model draws a batch.</param>
+internal sealed record BenchmarkSettings(int? Steps, int Batch, int? Threads, int Rounds);
+
+/// <summary>One model being measured: loaded once, then asked for batches in turn with others, so that what disturbs the machine disturbs all of them.</summary>
+internal sealed class ModelBenchmark : IAsyncDisposable
+{
+    private readonly BenchmarkSettings _settings;
+    private readonly DiffusionPipeline _pipeline;
+    private readonly TimeSpan _loading;
+    private readonly List<TimeSpan> _steps = [];
+    private TimeSpan _firstImage;
+    private TimeSpan _total;
+    private int _images;
+
+    private ModelBenchmark(string folder, BenchmarkSettings settings, DiffusionPipeline pipeline, TimeSpan loading) =>
+        (Folder, _settings, _pipeline, _loading) = (folder, settings, pipeline, loading);
+
+    /// <summary>The model.</summary>
+    public string Folder { get; }
+
+    /// <summary>Loads a model and draws one image, the first and slowest.</summary>
+    public static async Task<ModelBenchmark> LoadAsync(string folder, BenchmarkSettings settings, CancellationToken cancellationToken)
+    {
+        long start = Stopwatch.GetTimestamp();
+        DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(folder, new PipelineOptions { Threads = settings.Threads, MaxBatch = settings.Batch }, cancellationToken: cancellationToken);
+        ModelBenchmark benchmark = new(folder, settings, pipeline, Stopwatch.GetElapsedTime(start));
+        try
+        {
+            start = Stopwatch.GetTimestamp();
+            await pipeline.GenerateAsync(benchmark.Request(1), cancellationToken: cancellationToken);
+            benchmark._firstImage = Stopwatch.GetElapsedTime(start);
+
+            // The network of the measured batch is compiled before the clock runs.
+            if (settings.Batch > 1) await pipeline.GenerateAsync(benchmark.Request(settings.Batch) with { Steps = 1 }, cancellationToken: cancellationToken);
+            return benchmark;
+        }
+        catch
+        {
+            await benchmark.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>Draws one batch.</summary>
+    public async Task RunRoundAsync(CancellationToken cancellationToken)
+    {
+        TimeSpan last = TimeSpan.Zero;
+        bool first = true;
+        long start = Stopwatch.GetTimestamp();
+        IReadOnlyList<GeneratedImage> images = await _pipeline.GenerateAsync(
+            Request(_settings.Batch),
+            new DelegateProgress<GenerationProgress>(progress =>
+            {
+                // The first step's time includes what is prepared before the loop; it counts among the images, not among the steps.
+                if (!first) _steps.Add(progress.Elapsed - last);
+                (first, last) = (false, progress.Elapsed);
+            }),
+            cancellationToken);
+        _total += Stopwatch.GetElapsedTime(start);
+        _images += images.Count;
+    }
+
+    /// <summary>What was measured so far.</summary>
+    public BenchmarkResult Result()
+    {
+        TimeSpan[] sorted = [.. _steps.Order()];
+        return new BenchmarkResult
+        {
+            Model = Folder,
+            Method = _pipeline.Description.QuantizationMethod ?? "float",
+            Steps = Request(1).Steps!.Value,
+            Batch = _settings.Batch,
+            LoadSeconds = _loading.TotalSeconds,
+            FirstImageSeconds = _firstImage.TotalSeconds,
+            StepP50Seconds = Percentile.Of(sorted, 0.5).TotalSeconds,
+            StepP95Seconds = Percentile.Of(sorted, 0.95).TotalSeconds,
+            ImagesPerSecond = _images / _total.TotalSeconds,
+            WeightBytes = _pipeline.WeightBytes,
+        };
+    }
+
+    /// <inheritdoc/>
+    public ValueTask DisposeAsync() => _pipeline.DisposeAsync();
+
+    private GenerationRequest Request(int images)
+    {
+        ModelDescription model = _pipeline.Description;
+        return new GenerationRequest
+        {
+            Labels = model.LabelCount == 0 ? [] : [.. Enumerable.Range(0, images).Select(i => i % model.LabelCount)],
+            Count = images,
+            Steps = _settings.Steps ?? model.DefaultSteps,
+        };
+    }
+}
+
+/// <summary>What was measured of one model.</summary>
+internal sealed record BenchmarkResult
+{
+    /// <summary>The model's folder.</summary>
+    public required string Model { get; init; }
+
+    /// <summary>How it was quantized.</summary>
+    public required string Method { get; init; }
+
+    /// <summary>Steps of the sampler.</summary>
+    public required int Steps { get; init; }
+
+    /// <summary>Images at once.</summary>
+    public required int Batch { get; init; }
+
+    /// <summary>From nothing to ready.</summary>
+    public required double LoadSeconds { get; init; }
+
+    /// <summary>The first image after loading, alone.</summary>
+    public required double FirstImageSeconds { get; init; }
+
+    /// <summary>Median step of a batch.</summary>
+    public required double StepP50Seconds { get; init; }
+
+    /// <summary>Step of a batch that 95 in 100 do not exceed.</summary>
+    public required double StepP95Seconds { get; init; }
+
+    /// <summary>Images per second in batches.</summary>
+    public required double ImagesPerSecond { get; init; }
+
+    /// <summary>Packed weights in memory.</summary>
+    public required long WeightBytes { get; init; }
+}

@@ -1,0 +1,56 @@
+using LowBitDiffusion.Cli.Inspection;
+using LowBitDiffusion.Execution;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Threading;
+
+namespace LowBitDiffusion.Cli.Measuring;
+
+/// <summary>Time that one kind of work takes in a step.</summary>
+/// <param name="Kind">The kind.</param>
+/// <param name="Operations">How many of them a step has.</param>
+/// <param name="SecondsPerStep">Time of all of them in one step.</param>
+/// <param name="Share">Share of the step.</param>
+/// <param name="MacsPerSecond">Multiply-accumulates per second; 0 for work without any.</param>
+internal sealed record OperationTime(string Kind, int Operations, double SecondsPerStep, double Share, double MacsPerSecond);
+
+/// <summary>Runs a network step by step with a clock around every operation.</summary>
+internal static class OperationProfile
+{
+    private const int WarmUpSteps = 2;
+
+    /// <summary>Measures the steps of the loop; what is computed before it is left out.</summary>
+    /// <param name="path">Model folder.</param>
+    /// <param name="batch">Images in the network's batch, with guidance twice those drawn.</param>
+    /// <param name="threads">Threads; null for one per processor.</param>
+    /// <param name="steps">Steps to measure.</param>
+    /// <param name="cancellationToken">Checked between operations.</param>
+    public static IReadOnlyList<OperationTime> Measure(string path, int batch, int? threads, int steps, CancellationToken cancellationToken)
+    {
+        using NetworkFolder folder = NetworkFolder.Open(path);
+        using WorkerPool pool = new(threads ?? Environment.ProcessorCount);
+        using PreparedModel model = new(folder.Network, folder.Weights);
+        IReadOnlyDictionary<string, TensorShape> inputs = folder.Network.NativeInputs(batch);
+        using PlannedNetwork network = model.Compile(inputs, pool, cancellationToken: cancellationToken);
+        Dictionary<string, float[]> conditions = inputs.Where(input => input.Key is not ("sample" or "timestep")).ToDictionary(input => input.Key, input => new float[input.Value.Elements]);
+        float[] timesteps = [.. Enumerable.Range(0, WarmUpSteps + steps).Select(i => 999f - 999f * i / (WarmUpSteps + steps))];
+        network.Prepare(timesteps, conditions, cancellationToken);
+        float[] sample = new float[network.SampleLength], prediction = new float[network.PredictionLength];
+        for (int step = 0; step < WarmUpSteps; step++) network.Predict(step, sample, prediction, cancellationToken);
+        network.Profile = true;
+        for (int step = WarmUpSteps; step < timesteps.Length; step++) network.Predict(step, sample, prediction, cancellationToken);
+        return Summarize(network.TakeTimings(), steps);
+    }
+
+    private static IReadOnlyList<OperationTime> Summarize(IReadOnlyList<StepTiming> timings, int steps)
+    {
+        double total = timings.Sum(t => t.Total.TotalSeconds);
+        return
+        [
+            .. timings.GroupBy(t => t.Kind).Select(kind =>
+            {
+                double seconds = kind.Sum(t => t.Total.TotalSeconds);
+                return new OperationTime(kind.Key, kind.Count(), seconds / steps, seconds / total, seconds > 0 ? kind.Sum(t => (double)t.Macs * t.Calls) / seconds : 0);
+            }).OrderByDescending(t => t.SecondsPerStep),
+        ];
+    }
+}

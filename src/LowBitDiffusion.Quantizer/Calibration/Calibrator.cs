@@ -1,0 +1,104 @@
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Quantizer.Quantizers;
+using LowBitDiffusion.Quantizer.Sampling;
+
+namespace LowBitDiffusion.Quantizer.Calibration;
+
+/// <summary>How activation ranges are collected.</summary>
+/// <param name="Sampling">Steps and guidance of the trajectories. The steps' timesteps are those that get scales of their own.</param>
+/// <param name="Images">Trajectories, rounded up to whole batches.</param>
+/// <param name="Batch">Pictures drawn at once; with guidance the network sees twice as many.</param>
+/// <param name="Seed">Seed of the first picture; the others follow.</param>
+/// <param name="Range">How ranges are chosen.</param>
+/// <param name="Split">Which inputs are split in two.</param>
+public sealed record CalibrationOptions(SamplingSettings Sampling, int Images = 64, int Batch = 8, ulong Seed = 0, RangeMethod Range = RangeMethod.Mse, SplitInputs Split = SplitInputs.Concatenations);
+
+/// <summary>Ranges of the inputs of all calibrated layers.</summary>
+/// <param name="Timesteps">Calibrated timesteps, ascending.</param>
+/// <param name="Modules">Statistics by layer; layers that read the same value share one object.</param>
+public sealed record ActivationStatistics(IReadOnlyList<float> Timesteps, IReadOnlyDictionary<string, ActivationRange> Modules);
+
+/// <summary>
+/// Watches a float network draw pictures and collects the range of every layer's input at every timestep. No data is needed but the model: noise is seeded,
+/// classes take turns. Memory is bounded by layers × timesteps × a histogram, whatever the number of pictures.
+/// </summary>
+public static class Calibrator
+{
+    /// <summary>Collects ranges.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="networks">Executes its network.</param>
+    /// <param name="modules">Which layers to calibrate.</param>
+    /// <param name="options">How.</param>
+    /// <param name="progress">Told the fraction done.</param>
+    /// <param name="cancellationToken">Checked between layers.</param>
+    /// <exception cref="InvalidRequestException">The options ask for what the model cannot do.</exception>
+    /// <exception cref="ModelFormatException">The network computes values that are not finite.</exception>
+    public static ActivationStatistics Run(
+        SourceModel model, ObservedNetworkFactory networks, Func<string, bool> modules, CalibrationOptions options, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    {
+        if (options.Images < 1) throw new InvalidRequestException("images", $"expected at least one image to calibrate with, found {options.Images}");
+        GuidedSampler sampler = new(model, options.Sampling, Math.Min(options.Batch, options.Images));
+        float[] timesteps = [.. sampler.Timesteps.Distinct().Order()];
+        Dictionary<string, ActivationRange> statistics = [];
+        Dictionary<Node, List<ActivationRange>> watchers = [];
+        using IObservedNetwork network = networks(sampler.InputShapes, graph => Watch(graph), cancellationToken);
+
+        int batches = (options.Images + sampler.Images - 1) / sampler.Images, step = 0;
+        network.Observer = Observe;
+        for (int batch = 0; batch < batches; batch++)
+        {
+            int first = batch * sampler.Images;
+            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(LabelsOf(model, first, sampler.Images));
+            sampler.Draw(Predict, network.PredictionLength, SeedsOf(options.Seed, first, sampler.Images), cancellationToken: cancellationToken);
+
+            // Step by step, because what depends on the timestep alone is computed, and shown, while a step is prepared.
+            void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
+            {
+                step = Array.BinarySearch(timesteps, sampler.Timesteps[call]);
+                network.Prepare([sampler.Timesteps[call]], conditions, cancellationToken);
+                network.Predict(0, sample, prediction, cancellationToken);
+                progress?.Report((batch + (call + 1.0) / sampler.Timesteps.Count) / batches);
+            }
+        }
+
+        return new ActivationStatistics(timesteps, statistics);
+
+        IEnumerable<Node> Watch(Graph graph)
+        {
+            foreach (IGrouping<string, ModuleInputs> same in ModuleInputs.Of(graph, options.Split).Where(m => modules(m.Op.Module)).GroupBy(m => $"{string.Join(',', m.Inputs.Select(i => i.Id))}/{m.SplitChannel}"))
+            {
+                ModuleInputs layer = same.First();
+                ActivationRange range = new(timesteps, options.Range, layer.SplitChannel);
+                foreach (ModuleInputs member in same) statistics.Add(member.Op.Module, range);
+                foreach (Node input in layer.Inputs)
+                {
+                    if (!watchers.TryGetValue(input, out List<ActivationRange>? ranges)) watchers.Add(input, ranges = []);
+                    ranges.Add(range);
+                }
+            }
+
+            return watchers.Keys;
+        }
+
+        void Observe(Node node, ReadOnlySpan<float> rows)
+        {
+            foreach (ActivationRange range in watchers[node])
+            {
+                try
+                {
+                    range.Observe(step, rows, node.Shape.Channels);
+                }
+                catch (ArgumentException e)
+                {
+                    throw new ModelFormatException(model.Folder.Path, statistics.First(s => s.Value == range).Key, $"its input at timestep {timesteps[step]}: {e.Message}", e);
+                }
+            }
+        }
+    }
+
+    /// <summary>Labels of consecutive pictures: all classes in turn.</summary>
+    internal static int[] LabelsOf(SourceModel model, int first, int count) => [.. Enumerable.Range(first, count).Select(i => model.Labels.Count == 0 ? 0 : model.Labels[i % model.Labels.Count])];
+
+    /// <summary>Seeds of consecutive pictures.</summary>
+    internal static ulong[] SeedsOf(ulong seed, int first, int count) => [.. Enumerable.Range(first, count).Select(i => seed + (ulong)i)];
+}

@@ -1,0 +1,86 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace LowBitDiffusion.Quantizer.Evaluation;
+
+/// <summary>One pair of pictures from the same noise.</summary>
+/// <param name="Seed">Seed of both.</param>
+/// <param name="Label">Label of both, or null.</param>
+/// <param name="Psnr">Peak signal-to-noise ratio in decibels; null for equal pictures.</param>
+/// <param name="Ssim">Structural similarity; null for pictures smaller than its window.</param>
+/// <param name="Predicted">What the classifier takes the model's picture for; null without a classifier.</param>
+/// <param name="ReferencePredicted">What it takes the reference's picture for.</param>
+public sealed record ImagePair(ulong Seed, int? Label, double? Psnr, double? Ssim, int? Predicted, int? ReferencePredicted);
+
+/// <summary>How good one model's pictures are by themselves.</summary>
+/// <param name="LabelAccuracy">Share of pictures that the classifier gives their label; null without labels.</param>
+/// <param name="FrechetDistance">Fréchet distance of the classifier's features to those of real pictures; null without reference statistics or with fewer than two pictures.</param>
+public sealed record ModelScore(double? LabelAccuracy, double? FrechetDistance);
+
+/// <summary>A model compared with a reference, noise by noise.</summary>
+public sealed record EvaluationResult
+{
+    private static readonly JsonSerializerOptions s_json = new()
+    {
+        WriteIndented = true,
+        NewLine = "\n",
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+        DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+    };
+
+    /// <summary>The model's folder.</summary>
+    public required string Model { get; init; }
+
+    /// <summary>The reference's folder.</summary>
+    public required string Reference { get; init; }
+
+    /// <summary>Pictures compared.</summary>
+    public required int Count { get; init; }
+
+    /// <summary>Steps of the sampler.</summary>
+    public required int Steps { get; init; }
+
+    /// <summary>Guidance scale.</summary>
+    public required float GuidanceScale { get; init; }
+
+    /// <summary>Mean of the pairs' PSNR in decibels, over pairs that differ; null if none does.</summary>
+    public required double? MeanPsnr { get; init; }
+
+    /// <summary>Mean of the pairs' SSIM; null for pictures smaller than its window.</summary>
+    public required double? MeanSsim { get; init; }
+
+    /// <summary>The model by itself; null without a classifier.</summary>
+    public required ModelScore? Score { get; init; }
+
+    /// <summary>The reference by itself; null without a classifier.</summary>
+    public required ModelScore? ReferenceScore { get; init; }
+
+    /// <summary>Fréchet distance between the two models' pictures; null without a classifier or with fewer than two pictures.</summary>
+    public required double? MutualFrechetDistance { get; init; }
+
+    /// <summary>Every pair, in the order of the seeds.</summary>
+    public required IReadOnlyList<ImagePair> Pairs { get; init; }
+
+    /// <summary>UTF-8 JSON with keys in snake case.</summary>
+    public byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, s_json);
+
+    /// <summary>A table to read.</summary>
+    public string ToText()
+    {
+        StringBuilder text = new();
+        text.Append(CultureInfo.InvariantCulture, $"{Count} pictures, {Steps} steps, guidance {GuidanceScale}\n\n");
+        text.Append(CultureInfo.InvariantCulture, $"{"",-24} {"model",12} {"reference",12}\n");
+        if (Score is not null && ReferenceScore is not null)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"{"label accuracy",-24} {Score.LabelAccuracy,12:0.0 %} {ReferenceScore.LabelAccuracy,12:0.0 %}\n");
+            text.Append(CultureInfo.InvariantCulture, $"{"Fréchet distance",-24} {Score.FrechetDistance,12:0.000} {ReferenceScore.FrechetDistance,12:0.000}\n");
+            text.Append(CultureInfo.InvariantCulture, $"{"Fréchet, model–reference",-24} {MutualFrechetDistance,12:0.000}\n");
+        }
+
+        text.Append(CultureInfo.InvariantCulture, $"{"PSNR",-24} {(MeanPsnr is { } psnr ? psnr.ToString("0.00 dB", CultureInfo.InvariantCulture) : "equal"),12}\n");
+        text.Append(CultureInfo.InvariantCulture, $"{"SSIM",-24} {MeanSsim,12:0.0000}\n");
+        return text.ToString();
+    }
+}

@@ -1,0 +1,86 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace LowBitDiffusion.Quantizer.PostTraining;
+
+/// <summary>What one layer lost.</summary>
+/// <param name="Module">The layer.</param>
+/// <param name="Precision">Its precision: <c>w4a8</c>, <c>float</c>.</param>
+/// <param name="WeightShape">Shape of its weight.</param>
+/// <param name="WeightSqnr">Signal-to-quantization-noise ratio of the weight in decibels; null in float.</param>
+/// <param name="ActivationSqnr">The same of its input over all measured timesteps; null in float or where it was not measured.</param>
+/// <param name="WorstActivationSqnr">That of the worst timestep.</param>
+/// <param name="WorstTimestep">The worst timestep.</param>
+/// <param name="Bytes">Bytes of the layer in the file.</param>
+/// <param name="FloatBytes">Bytes of the same in F32.</param>
+public sealed record ModuleQuality(
+    string Module, string Precision, IReadOnlyList<int> WeightShape, double? WeightSqnr, double? ActivationSqnr, double? WorstActivationSqnr, float? WorstTimestep, long Bytes, long FloatBytes);
+
+/// <summary>Bytes of one kind of data.</summary>
+/// <param name="Component">What they hold.</param>
+/// <param name="Bytes">How many.</param>
+public sealed record ComponentSize(string Component, long Bytes);
+
+/// <summary>How far the quantized model's samples are from the float model's, both on trajectories of their own from the same noise.</summary>
+/// <param name="Timestep">Timestep of the call after which they are compared.</param>
+/// <param name="Psnr">Peak signal-to-noise ratio in decibels for a range of 2; null without any difference.</param>
+public sealed record TrajectoryPoint(float Timestep, double? Psnr);
+
+/// <summary>What quantization cost and what it saved.</summary>
+public sealed record QualityReport
+{
+    private static readonly JsonSerializerOptions s_json = new()
+    {
+        WriteIndented = true,
+        NewLine = "\n",
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+        DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+    };
+
+    /// <summary>Every convolution and linear layer, in the network's order.</summary>
+    public required IReadOnlyList<ModuleQuality> Modules { get; init; }
+
+    /// <summary>Bytes by kind of data, the whole network.</summary>
+    public required IReadOnlyList<ComponentSize> Sizes { get; init; }
+
+    /// <summary>Bytes of the float network in F32.</summary>
+    public required long FloatBytes { get; init; }
+
+    /// <summary>The trajectory, from noise to picture; empty if it was not measured.</summary>
+    public required IReadOnlyList<TrajectoryPoint> Trajectory { get; init; }
+
+    /// <summary>Pictures behind activations and trajectory, drawn from noise that calibration did not see.</summary>
+    public required int Images { get; init; }
+
+    /// <summary>Bytes of the network in the file.</summary>
+    public long Bytes => Sizes.Sum(size => size.Bytes);
+
+    /// <summary>UTF-8 JSON with keys in snake case.</summary>
+    public byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, s_json);
+
+    /// <summary>A table to read.</summary>
+    public string ToText()
+    {
+        StringBuilder text = new();
+        int width = Modules.Select(module => module.Module.Length).Append("layer".Length).Max();
+        text.Append(CultureInfo.InvariantCulture, $"{"layer".PadRight(width)}  {"precision",-9}  {"weight dB",9}  {"input dB",9}  {"worst dB",9}  {"at t",5}  {"bytes",10}  {"of float",8}\n");
+        foreach (ModuleQuality module in Modules)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"{module.Module.PadRight(width)}  {module.Precision,-9}  {module.WeightSqnr,9:0.0}  {module.ActivationSqnr,9:0.0}  ");
+            text.Append(CultureInfo.InvariantCulture, $"{module.WorstActivationSqnr,9:0.0}  {module.WorstTimestep,5:0}  {module.Bytes,10:#,0}  {(double)module.Bytes / module.FloatBytes,8:0.0 %}\n");
+        }
+
+        text.Append('\n');
+        foreach (ComponentSize size in Sizes) text.Append(CultureInfo.InvariantCulture, $"{size.Component,-24} {size.Bytes,12:#,0} bytes\n");
+        text.Append(CultureInfo.InvariantCulture, $"{"total",-24} {Bytes,12:#,0} bytes, {(double)Bytes / FloatBytes:0.0 %} of float\n");
+        if (Trajectory.Count > 0)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"\nPSNR of {Images} trajectories against float:\n");
+            foreach (TrajectoryPoint point in Trajectory) text.Append(CultureInfo.InvariantCulture, $"t {point.Timestep,5:0}  {(point.Psnr is { } psnr ? psnr.ToString("0.0 dB", CultureInfo.InvariantCulture) : "equal")}\n");
+        }
+
+        return text.ToString();
+    }
+}

@@ -1,0 +1,128 @@
+using LowBitDiffusion.Formats;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Quantization;
+using LowBitDiffusion.Quantizer.Calibration;
+using LowBitDiffusion.Quantizer.Metrics;
+using LowBitDiffusion.Quantizer.Sampling;
+
+namespace LowBitDiffusion.Quantizer.PostTraining;
+
+/// <summary>Measures a quantized network against the float one it was made from.</summary>
+public static class QualityReporter
+{
+    /// <summary>Measures weights, sizes and, if pictures are asked for, activations and trajectories.</summary>
+    /// <param name="model">The float model.</param>
+    /// <param name="modules">Its quantized layers.</param>
+    /// <param name="networks">Executes the float network.</param>
+    /// <param name="quantizedNetworks">Executes the quantized network.</param>
+    /// <param name="options">How it was quantized.</param>
+    /// <param name="progress">Told the fraction done.</param>
+    /// <param name="cancellationToken">Checked between layers.</param>
+    public static QualityReport Measure(
+        SourceModel model, IReadOnlyDictionary<string, QuantizedModule> modules, ObservedNetworkFactory networks, ObservedNetworkFactory quantizedNetworks,
+        PostTrainingOptions options, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    {
+        ActivationQuality activations = new(modules);
+        List<TrajectoryPoint> trajectory = [];
+        int images = 0;
+        if (options.ReportImages > 0)
+        {
+            GuidedSampler sampler = new(model, options.Calibration.Sampling, Math.Min(options.Calibration.Batch, options.ReportImages));
+            images = (options.ReportImages + sampler.Images - 1) / sampler.Images * sampler.Images;
+            trajectory = Trajectories(model, sampler, images, activations, networks, quantizedNetworks, options, progress, cancellationToken);
+        }
+
+        Graph graph = model.Network.Build(model.Network.NativeInputs(batch: 1));
+        return new QualityReport
+        {
+            Modules = [.. graph.MatrixNodes.Select(node => (MatrixOp)node.Op).DistinctBy(op => op.Module).Select(op => Describe(model, op, modules.GetValueOrDefault(op.Module), activations))],
+            Sizes = Sizes(graph, modules, options.FloatType),
+            FloatBytes = graph.Parameters.Sum(parameter => parameter.Shape.Elements) * sizeof(float),
+            Trajectory = trajectory,
+            Images = images,
+        };
+    }
+
+    private static List<TrajectoryPoint> Trajectories(
+        SourceModel model, GuidedSampler sampler, int images, ActivationQuality activations, ObservedNetworkFactory networks, ObservedNetworkFactory quantizedNetworks,
+        PostTrainingOptions options, IProgress<double>? progress, CancellationToken cancellationToken)
+    {
+        int calls = sampler.Timesteps.Count, batches = images / sampler.Images;
+        SignalQuality[] points = [.. sampler.Timesteps.Select(_ => new SignalQuality())];
+        using IObservedNetwork reference = networks(sampler.InputShapes, graph => activations.Watch(graph, options.Calibration.Split), cancellationToken);
+        using IObservedNetwork quantized = quantizedNetworks(sampler.InputShapes, cancellationToken: cancellationToken);
+        float[][] samples = new float[calls][];
+        for (int batch = 0; batch < batches; batch++)
+        {
+            // Behind the seeds of calibration.
+            int first = options.Calibration.Images + options.Calibration.Batch + batch * sampler.Images;
+            int[] labels = Calibrator.LabelsOf(model, first, sampler.Images);
+            ulong[] seeds = Calibrator.SeedsOf(options.Calibration.Seed, first, sampler.Images);
+            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(labels);
+            int done = batch;
+            sampler.Draw(Predict, reference.PredictionLength, seeds, (call, sample) => samples[call] = sample.ToArray(), cancellationToken);
+            sampler.Draw(quantized, labels, seeds, (call, sample) => points[call].Add(samples[call], sample), cancellationToken);
+
+            void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
+            {
+                float timestep = sampler.Timesteps[call];
+                reference.Observer = (node, rows) => activations.Observe(node, rows, timestep);
+                reference.Prepare([timestep], conditions, cancellationToken);
+                reference.Predict(0, sample, prediction, cancellationToken);
+                progress?.Report((done + (call + 1.0) / calls) / batches);
+            }
+        }
+
+        return [.. points.Select((point, call) => new TrajectoryPoint(sampler.Timesteps[call], Finite(point.Psnr(dataRange: 2))))];
+    }
+
+    private static ModuleQuality Describe(SourceModel model, MatrixOp op, QuantizedModule? module, ActivationQuality activations)
+    {
+        long floatBytes = op.Parameters.Sum(parameter => parameter.Shape.Elements) * sizeof(float);
+        if (module is null) return new ModuleQuality(op.Module, Precision.Float.ToString(), [.. op.WeightShape], null, null, null, null, floatBytes, floatBytes);
+        float[] weight = model.Weights.Float(new Parameter($"{op.Module}.weight", op.WeightShape));
+        double weightSqnr = new SignalQuality().Add(weight, Dequantize(module)).Sqnr;
+        (double? mean, double? worst, float? timestep) = activations.Of(module);
+        long bytes = LowBitCodec.Describe(module).Sum(info => info.ByteLength);
+        return new ModuleQuality(op.Module, new Precision(module.WeightBits, module.Input.Bits).ToString(), [.. op.WeightShape], Finite(weightSqnr), mean, worst, timestep, bytes, floatBytes);
+    }
+
+    private static float[] Dequantize(QuantizedModule module)
+    {
+        float[] weight = new float[module.Codes.Length];
+        int columns = module.WeightScales.Length / module.OutChannels;
+        foreach (ChannelSegment segment in module.Segments)
+        {
+            for (int o = 0; o < module.OutChannels; o++)
+            {
+                int start = o * module.Depth + segment.Start * module.Taps, end = start + segment.Count * module.Taps;
+                for (int i = start; i < end; i++) weight[i] = module.WeightScales[o * columns + segment.Group] * module.Codes[i] / (module.InputChannelScales?[i % module.Depth / module.Taps] ?? 1);
+            }
+        }
+
+        return weight;
+    }
+
+    private static IReadOnlyList<ComponentSize> Sizes(Graph graph, IReadOnlyDictionary<string, QuantizedModule> modules, DType floatType)
+    {
+        IEnumerable<TensorInfo> infos = modules.Values.SelectMany(LowBitCodec.Describe);
+        HashSet<string> quantized = [.. graph.MatrixNodes.Select(node => (MatrixOp)node.Op).Where(op => modules.ContainsKey(op.Module)).SelectMany(op => op.Parameters).Select(parameter => parameter.Name)];
+        long floats = graph.Parameters.Where(parameter => !quantized.Contains(parameter.Name)).Sum(parameter => parameter.Shape.Elements) * (floatType == DType.F32 ? sizeof(float) : sizeof(ushort));
+        return
+        [
+            .. infos.GroupBy(info => Kind(info.Name)).Select(kind => new ComponentSize(kind.Key, kind.Sum(info => info.ByteLength))),
+            new ComponentSize("float tensors", floats),
+        ];
+
+        static string Kind(string name) => name[(name.LastIndexOf('.') + 1)..] switch
+        {
+            "weight" or "weight_packed" => "weight codes",
+            "weight_scale" or "weight_zero_point" => "weight scales",
+            "bias" => "biases",
+            _ => "activation tables",
+        };
+    }
+
+    // JSON has no infinity; without noise there is nothing to report.
+    private static double? Finite(double decibels) => double.IsFinite(decibels) ? decibels : null;
+}
