@@ -1,7 +1,7 @@
 using System.CommandLine;
 using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Imaging;
-using LowBitDiffusion.IO;
+using LowBitDiffusion.Formats;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantizer.Evaluation;
 
@@ -58,7 +58,7 @@ internal sealed class EvaluateCommand : CliCommand
 
         (EvaluationResult result, Image image) = await Terminal.WithProgressAsync("comparing", json, progress => Evaluator.CompareAsync(
             model, reference, ruler, options, new DelegateProgress<double>(fraction => progress.Report(new(fraction))), cancellationToken));
-        if (report is not null) AtomicFile.WriteAllBytes(report, result.ToJson());
+        if (report is not null) OutputFile.WriteAllBytes(report, result.ToJson());
         if (sheet is not null) PngWriter.Save(sheet, image);
         if (json) Terminal.Out.WriteLine(System.Text.Encoding.UTF8.GetString(result.ToJson()));
         else Terminal.Out.Write(result.ToText());

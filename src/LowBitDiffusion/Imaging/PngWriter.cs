@@ -1,6 +1,6 @@
 using System.IO.Compression;
 using System.Text;
-using LowBitDiffusion.IO;
+using LowBitDiffusion.Formats;
 
 namespace LowBitDiffusion.Imaging;
 
@@ -17,7 +17,7 @@ public static class PngWriter
     /// <param name="texts">Texts to store with it.</param>
     /// <exception cref="OutputException">The file cannot be written.</exception>
     /// <exception cref="InvalidRequestException">A keyword or a text cannot be stored.</exception>
-    public static void Save(string path, Image image, IReadOnlyList<PngText>? texts = null) => AtomicFile.WriteAllBytes(path, Encode(image, texts));
+    public static void Save(string path, Image image, IReadOnlyList<PngText>? texts = null) => OutputFile.WriteAllBytes(path, Encode(image, texts));
 
     /// <summary>Encodes an image.</summary>
     /// <param name="image">The pixels.</param>
