@@ -182,6 +182,12 @@ internal sealed partial class Assembler
         Byte(0xC3);
     }
 
+    internal void Prefetcht0(Address address)
+    {
+        _listing?.Add($"prefetcht0 {address}");
+        Prefetch(0x18, 1, address);
+    }
+
     internal void Prefetchw(Address address)
     {
         _listing?.Add($"prefetchw {address}");

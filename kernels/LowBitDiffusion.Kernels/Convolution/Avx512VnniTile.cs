@@ -124,6 +124,10 @@ internal sealed unsafe class Avx512VnniTile
     internal const int MaxRowsOfSegments = MaxRows / 2;
 
     private const int GroupsPerRound = 4;
+
+    /// <summary>Distance in bytes from the codes in use to those fetched into the first-level cache.</summary>
+    private const int FetchAhead = 512;
+
     private const Gpr Codes = Gpr.R14, Offset = Gpr.Rbp, Arguments = Gpr.R15;
 
     /// <summary>Row pointers while sums are made; free for other use before and after.</summary>
@@ -363,6 +367,8 @@ internal sealed unsafe class Avx512VnniTile
             for (int half = 0; half < _halves; half++) _code.Vmovups(Weights(half), new Address(Codes, (group * GroupBytes) + (half * 64)));
         }
 
+        // Free where the processor fetches streams into its first-level cache by itself, a gain where it stops at the second.
+        for (int line = 0; line < GroupBytes; line += 64) _code.Prefetcht0(new Address(Codes, (group * GroupBytes) + line + FetchAhead));
         for (int row = 0; row < _rows; row++)
         {
             _code.Vpbroadcastd(Input(row), new Address(s_rows[row], Offset, 4 * group));

@@ -44,6 +44,7 @@ public sealed class AssemblerTests
         yield return WithAddress((code, address) => code.Add(address, 1000), "add qword ptr {0},1000");
         yield return WithAddress((code, address) => code.Dec(address), "dec qword ptr {0}");
         yield return WithAddress((code, address) => code.Cmp(Gpr.Rbp, address), "cmp rbp,{0}");
+        yield return WithAddress((code, address) => code.Prefetcht0(address), "prefetcht0 {0}");
         yield return WithAddress((code, address) => code.Prefetchw(address), "prefetchw {0}");
         yield return WithAddress((code, address) => code.Vmovups(new Zmm(17), address), "vmovups zmm17,{0}");
         yield return WithAddress((code, address) => code.Vmovups(new Zmm(9), address, new Mask(2)), "vmovups zmm9{{k2}}{{z}},{0}");
