@@ -70,10 +70,7 @@ public unsafe class FloatAttentionTests
         using WorkerPool pool = new(2);
         AttentionJob job = fixture.Job;
         using NativeArray<byte> scratch = new((int)FloatAttention.ScratchBytes(job, 2));
-        FloatAttention.Run(pool, job, scratch.Pointer);
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        FloatAttention.Run(pool, job, scratch.Pointer);
-        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
+        NativeArrays.AllocatesNothing(() => FloatAttention.Run(pool, job, scratch.Pointer));
     }
 
     private sealed class Fixture(Case c) : IDisposable
