@@ -10,6 +10,10 @@ internal sealed record AutoencoderConfig
     // Fixed in diffusers' autoencoders.
     private const float NormEpsilon = 1e-6f;
 
+    private static readonly Dictionary<string, bool> DownBlocks = new() { ["DownEncoderBlock2D"] = false, ["AttnDownEncoderBlock2D"] = true };
+
+    private static readonly Dictionary<string, bool> UpBlocks = new() { ["UpDecoderBlock2D"] = false, ["AttnUpDecoderBlock2D"] = true };
+
     public required int SampleHeight { get; init; }
     public required int SampleWidth { get; init; }
     public required int InChannels { get; init; }
@@ -17,6 +21,8 @@ internal sealed record AutoencoderConfig
     public required int LatentChannels { get; init; }
     public required IReadOnlyList<int> BlockOutChannels { get; init; }
     public required int LayersPerBlock { get; init; }
+    public required IReadOnlyList<bool> DownAttention { get; init; }
+    public required IReadOnlyList<bool> UpAttention { get; init; }
     public required bool HasMidAttention { get; init; }
     public required ResnetBlock2D Resnet { get; init; }
 
@@ -31,8 +37,6 @@ internal sealed record AutoencoderConfig
     public static AutoencoderConfig Read(JsonConfig config)
     {
         int[] channels = ConfigValues.BlockChannels(config, [64]);
-        CheckBlocks(config, "down_block_types", "DownEncoderBlock2D", channels.Length);
-        CheckBlocks(config, "up_block_types", "UpDecoderBlock2D", channels.Length);
         (int height, int width) = ConfigValues.SampleSize(config, whenMissing: 32);
         return new AutoencoderConfig
         {
@@ -43,6 +47,8 @@ internal sealed record AutoencoderConfig
             LatentChannels = ConfigValues.Size(config, "latent_channels", 4),
             BlockOutChannels = channels,
             LayersPerBlock = ConfigValues.Count(config, "layers_per_block", 1),
+            DownAttention = Attentions(config, "down_block_types", DownBlocks, channels.Length),
+            UpAttention = Attentions(config, "up_block_types", UpBlocks, channels.Length),
             HasMidAttention = config.GetBool("mid_block_add_attention", true),
             Resnet = new ResnetBlock2D
             {
@@ -53,10 +59,10 @@ internal sealed record AutoencoderConfig
         };
     }
 
-    private static void CheckBlocks(JsonConfig config, string key, string only, int count)
+    private static bool[] Attentions(JsonConfig config, string key, Dictionary<string, bool> known, int count)
     {
-        string[] names = config.GetStringArray(key, [only]);
-        foreach (string name in names) ConfigValues.Meaning<bool>(config, key, name, new() { [only] = true });
+        string[] names = config.GetStringArray(key, [known.Keys.First()]);
         if (names.Length != count) throw ConfigValues.Error(config, key, $"expected {count} blocks, one per entry of block_out_channels, found {names.Length}");
+        return [.. names.Select(name => ConfigValues.Meaning(config, key, name, known))];
     }
 }

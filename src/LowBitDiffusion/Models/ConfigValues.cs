@@ -37,8 +37,11 @@ internal static class ConfigValues
     }
 
     /// <summary>A number of layers or heads for each block, or one for all.</summary>
-    public static int[] CountPerBlock(JsonConfig config, string key, int blocks, int whenMissing) =>
-        [.. config.GetIntPerBlock(key, blocks, whenMissing).Select(count => Within(config, key, count, MaxCount))];
+    public static int[] CountPerBlock(JsonConfig config, string key, int blocks, int whenMissing) => SizePerBlock(config, key, blocks, whenMissing, MaxCount);
+
+    /// <summary>An extent for each block, or one for all.</summary>
+    public static int[] SizePerBlock(JsonConfig config, string key, int blocks, int whenMissing, int most = MaxSize) =>
+        [.. config.GetIntPerBlock(key, blocks, whenMissing).Select(size => Within(config, key, size, most))];
 
     /// <summary>One of a few numbers.</summary>
     public static int OneOfNumbers(JsonConfig config, string key, int whenMissing, params ReadOnlySpan<int> known)

@@ -62,7 +62,7 @@ internal sealed record UNet2DConditionConfig
         ConfigValues.OneOf<bool>(config, "time_embedding_type", "positional", new() { ["positional"] = true });
         ConfigValues.OneOf<bool>(config, "attention_type", "default", new() { ["default"] = true });
         (int height, int width) = ConfigValues.SampleSize(config, whenMissing: 64);
-        int[] crossAttentionDims = config.GetIntPerBlock("cross_attention_dim", channels.Length, 1280);
+        int[] crossAttentionDims = ConfigValues.SizePerBlock(config, "cross_attention_dim", channels.Length, 1280);
         if (crossAttentionDims.Any(dim => dim != crossAttentionDims[0])) throw ConfigValues.Error(config, "cross_attention_dim", "one width of text for all blocks is supported, found several");
         if (config.GetFloat("resnet_out_scale_factor", 1) is not 1 and float factor) throw ConfigValues.Error(config, "resnet_out_scale_factor", $"1 is supported, found {factor}");
         UNet2DConditionConfig result = new()

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
@@ -29,7 +30,7 @@ public sealed class NetworkConfigurationTests
     [TestCase("dit_adaln_zero", "norm_type", "\"layer_norm\"", "ada_norm_zero", TestName = "another conditioning of a transformer")]
     [TestCase("dit_adaln_zero", "activation_fn", "\"geglu\"", "gelu-approximate", TestName = "another feed-forward")]
     [TestCase("pixart", "use_additional_conditions", "true", "three", TestName = "a width that has no thirds for the sizes")]
-    [TestCase("vae_kl", "up_block_types", "[\"UpDecoderBlock2D\", \"AttnUpDecoderBlock2D\", \"UpDecoderBlock2D\"]", "UpDecoderBlock2D", TestName = "another autoencoder block")]
+    [TestCase("vae_kl", "up_block_types", "[\"UpDecoderBlock2D\", \"UpBlock2D\", \"UpDecoderBlock2D\"]", "AttnUpDecoderBlock2D", TestName = "another autoencoder block")]
     [TestCase("vae_kl", "latents_mean", "[0.1]", "latents_mean", TestName = "a latent that is normalised")]
     [TestCase("vq", "lookup_from_codebook", "true", "lookup_from_codebook", TestName = "a decoder of codes")]
     [TestCase("vq", "norm_type", "\"spatial\"", "group", TestName = "another norm")]
@@ -56,6 +57,7 @@ public sealed class NetworkConfigurationTests
     [TestCase("unet2dcond_sd15", "{\"time_cond_proj_dim\": 8}")]
     [TestCase("pixart", "{\"use_additional_conditions\": true, \"num_attention_heads\": 3}")]
     [TestCase("vae_kl", "{\"use_quant_conv\": false}")]
+    [TestCase("vae_kl", "{\"down_block_types\": [\"DownEncoderBlock2D\", \"DownEncoderBlock2D\", \"AttnDownEncoderBlock2D\"]}")]
     public void Is_built(string golden, string changes)
     {
         JsonObject config = JsonNode.Parse(File.ReadAllText(Path.Combine(GoldenFolder.Path, golden, "config.json")))!.AsObject();
@@ -66,6 +68,45 @@ public sealed class NetworkConfigurationTests
 
         Assert.That(graph.Inputs.Keys, Is.EquivalentTo(network.NativeInputs(batch: 2).Keys));
         Assert.That(graph.Outputs, Is.Not.Empty);
+    }
+
+    public static IEnumerable<string> Configurations()
+    {
+        using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(GoldenFolder.Path, "index.json")));
+        return [.. index.RootElement.GetProperty("cases").EnumerateArray()
+            .Where(entry => entry.GetProperty("kind").GetString() == "model" && NetworkRegistry.ClassNames.Contains(entry.GetProperty("class").GetString()))
+            .Select(entry => entry.GetProperty("name").GetString()!)];
+    }
+
+    [TestCaseSource(nameof(Configurations))]
+    public void Any_one_value_replaced_by_nonsense_builds_or_is_refused_with_a_typed_error(string golden)
+    {
+        JsonObject config = JsonNode.Parse(File.ReadAllText(Path.Combine(GoldenFolder.Path, golden, "config.json")))!.AsObject();
+        string[] nonsense = ["null", "-1", "0", "1", "3", "2000000000", "1e300", "\"x\"", "true", "false", "[]", "[0]", "[null]", "{}"];
+        List<string> crashes = [];
+        foreach (string key in config.Select(pair => pair.Key).ToArray())
+        {
+            foreach (string value in nonsense)
+            {
+                JsonObject changed = config.DeepClone().AsObject();
+                changed[key] = JsonNode.Parse(value);
+                try
+                {
+                    INetwork network = NetworkRegistry.Create(JsonConfig.Parse("some/config.json", changed.ToJsonString()));
+                    network.Build(network.NativeInputs(batch: 1));
+                }
+                catch (Exception e) when (e is not LowBitDiffusionException)
+                {
+                    crashes.Add($"{key} = {value}: {e.GetType().Name} {e.Message}");
+                }
+                catch (LowBitDiffusionException)
+                {
+                    // What is asked for.
+                }
+            }
+        }
+
+        Assert.That(crashes, Is.Empty);
     }
 
     [TestCase("unet2d_class", "sample", 2, 1, 15, 16, TestName = "a size that does not halve")]
