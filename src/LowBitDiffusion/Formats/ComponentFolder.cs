@@ -24,6 +24,9 @@ public sealed class ComponentFolder : IDisposable
     /// <summary>Name of the weight file that is written.</summary>
     public static string WeightFile => s_weightFiles[0];
 
+    /// <summary>Name of the weight file of networks that are configured by <c>architectures</c>.</summary>
+    public static string TextEncoderWeightFile => s_weightFiles[2];
+
     /// <summary>The folder.</summary>
     public string Path { get; }
 
@@ -48,6 +51,15 @@ public sealed class ComponentFolder : IDisposable
         QuantizationConfig? quantization = config.GetObject("quantization_config") is { } quantized ? QuantizationConfig.Read(quantized) : null;
         return new ComponentFolder(path, config, quantization, OpenWeights(path));
     }
+
+    /// <summary>A network that is not a folder.</summary>
+    /// <param name="path">Where it is, for messages.</param>
+    /// <param name="config">Its configuration.</param>
+    /// <param name="weights">Its weights; closed with the result.</param>
+    internal static ComponentFolder Of(string path, JsonConfig config, ITensorSource weights) => new(path, config, null, weights);
+
+    /// <summary>Whether a folder holds weights in a form that can be read.</summary>
+    internal static bool HasWeights(string path) => s_weightFiles.Any(name => File.Exists(System.IO.Path.Combine(path, name)));
 
     /// <inheritdoc/>
     public void Dispose() => Weights.Dispose();

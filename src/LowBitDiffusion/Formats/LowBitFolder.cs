@@ -48,7 +48,7 @@ public static class LowBitFolder
                 foreach ((TensorInfo info, byte[] bytes) in LowBitCodec.Write(module)) WriteTensor(writer, info.Name, bytes);
             }
 
-            foreach (TensorInfo info in floats.Tensors.Values) WriteTensor(writer, info.Name, Convert(floats, info, floatType));
+            foreach (TensorInfo info in floats.Tensors.Values) WriteTensor(writer, info.Name, info.DType == DType.F32 ? FloatStorage.Read(floats, info, floatType) : floats.ReadBytes(info.Name));
             writer.Complete();
         }
 
@@ -61,19 +61,6 @@ public static class LowBitFolder
             done += bytes.Length;
             progress?.Report((double)done / total);
         }
-    }
-
-    private static byte[] Convert(ITensorSource floats, TensorInfo info, DType floatType)
-    {
-        if (info.DType != DType.F32 || floatType == DType.F32) return floats.ReadBytes(info.Name);
-        float[] values = floats.ReadSingles(info.Name);
-        if (floatType == DType.F16)
-        {
-            int index = Array.FindIndex(values, value => float.IsFinite(value) && Half.IsInfinity((Half)value));
-            if (index >= 0) throw new InvalidRequestException(nameof(floatType), FormattableString.Invariant($"'{info.Name}' holds {values[index]}, too large for F16"));
-        }
-
-        return TensorConversion.FromSingles(floatType, values);
     }
 
     private static byte[] Configuration(JsonConfig network, QuantizationConfig quantization)
