@@ -66,6 +66,7 @@ public sealed class BadInputTests
     [TestCase("--threads 0", "threads", "found 0")]
     [TestCase("--batch 0", "batch", "found 0")]
     [TestCase("--scale 0", "scale", "found 0")]
+    [TestCase("--scale 64 --count 1000", "scale", "GiB")]
     [TestCase("--columns 0", "columns", "found 0")]
     [TestCase("--memory-budget lots", "memory-budget", "512MB", "'lots'")]
     [TestCase("--memory-budget 100KB", "memory budget", "100.0 KiB", "weights", "activations")]
