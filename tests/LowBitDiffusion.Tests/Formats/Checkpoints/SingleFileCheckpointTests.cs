@@ -27,10 +27,11 @@ public sealed class SingleFileCheckpointTests
         foreach ((string component, ITensorSource expected) in original.Networks)
         {
             using ComponentFolder found = model.OpenComponent(component);
-            Assert.That(found.Weights.Tensors.Keys.Select(Bare), Is.EquivalentTo(expected.Tensors.Keys.Select(Bare)), component);
+            Dictionary<string, string> names = found.Weights.Tensors.Keys.ToDictionary(Bare);
+            Assert.That(names.Keys.Order(), Is.EqualTo(expected.Tensors.Keys.Select(Bare).Order()), component);
             foreach (string name in expected.Tensors.Keys)
             {
-                string stored = found.Weights.Tensors.Keys.Single(key => Bare(key) == Bare(name));
+                string stored = names[Bare(name)];
                 Assert.That(found.Weights.Tensors[stored].DType, Is.EqualTo(type), name);
                 Assert.That(found.Weights.Tensors[stored].Shape, Is.EqualTo(expected.Tensors[name].Shape), name);
                 Assert.That(found.Weights.ReadSingles(stored), Is.EqualTo(Rounded(expected.ReadSingles(name), type)), $"{component}: {name}");
@@ -132,6 +133,12 @@ public sealed class SingleFileCheckpointTests
         Assert.That(scheduler.GetBool("rescale_betas_zero_snr", false), Is.EqualTo(marks > 0));
         if (family == "sd21") Assert.That(checkpoint.Config("unet", "config.json").GetInt("sample_size"), Is.EqualTo(expected == "epsilon" ? 64 : 96));
     }
+
+    [TestCase(875000, "epsilon")]
+    [TestCase(220000, "epsilon")]
+    [TestCase(110000, "v_prediction")]
+    public void The_training_step_tells_the_base_models_of_Stable_Diffusion_2(long step, string expected)
+        => Assert.That(ModelFolder.Open(TinyCheckpoint.Create("sd21").WriteTo(_folder["model.ckpt"], trainingStep: step)).OpenConfig("scheduler").GetString("prediction_type"), Is.EqualTo(expected));
 
     [Test]
     public void A_prediction_that_no_scheduler_knows()

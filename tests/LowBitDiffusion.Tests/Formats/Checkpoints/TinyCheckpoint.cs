@@ -31,7 +31,7 @@ internal static class TinyCheckpoint
     }
 
     /// <summary>Writes the checkpoint as a file, by the extension of its name.</summary>
-    public static string WriteTo(this OriginalCheckpoint checkpoint, string path, DType type = DType.F32)
+    public static string WriteTo(this OriginalCheckpoint checkpoint, string path, DType type = DType.F32, long trainingStep = 470000)
     {
         if (path.EndsWith(".safetensors", StringComparison.Ordinal))
         {
@@ -40,7 +40,7 @@ internal static class TinyCheckpoint
         }
 
         TorchFile file = new();
-        file.Pickle.Dictionary(("state_dict", p => p.Dictionary([.. checkpoint.Stored(type).Select(tensor => (tensor.Info.Name, (Action<PickleWriter>)(p => file.Tensor(p, tensor.Info, tensor.Bytes))))])), ("global_step", p => p.Integer(470000)));
+        file.Pickle.Dictionary(("state_dict", p => p.Dictionary([.. checkpoint.Stored(type).Select(tensor => (tensor.Info.Name, (Action<PickleWriter>)(p => file.Tensor(p, tensor.Info, tensor.Bytes))))])), ("global_step", p => p.Integer(trainingStep)));
         file.Write(path);
         return path;
     }
