@@ -24,7 +24,9 @@ internal static class CommandLineApp
         try
         {
             InvocationConfiguration configuration = new() { Output = output, Error = error, EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
-            return await parsed.InvokeAsync(configuration, cancellationToken);
+            int code = await parsed.InvokeAsync(configuration, cancellationToken);
+            await output.FlushAsync(cancellationToken);
+            return code;
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
@@ -34,6 +36,12 @@ internal static class CommandLineApp
         catch (Exception exception) when (Unwrap(exception) is { } expected)
         {
             terminal.Complain(expected.Message);
+            return ExitCode.BadInput;
+        }
+        catch (IOException exception)
+        {
+            // The library names the files of its own errors: what is left is standard output.
+            terminal.Complain($"cannot write the result: {exception.Message}");
             return ExitCode.BadInput;
         }
         catch (Exception exception)

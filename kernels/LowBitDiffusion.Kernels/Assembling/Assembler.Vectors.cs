@@ -20,54 +20,139 @@ internal sealed partial class Assembler
     /// <summary>Mandatory prefixes.</summary>
     private const int None = 0, P66 = 1, PF3 = 2;
 
-    internal void Vmovups(Zmm target, Address source, Mask mask = default) => Vector(None, Map0F, 0x10, target, default, source, mask);
+    internal void Vmovups(Zmm target, Address source, Mask mask = default)
+    {
+        _listing?.Add($"vmovups {target}{Zeroing(mask)},{source}");
+        Vector(None, Map0F, 0x10, target, default, source, mask);
+    }
 
-    internal void Vmovups(Address target, Zmm source, Mask mask = default) => Vector(None, Map0F, 0x11, source, default, target, mask, zeroing: false);
+    internal void Vmovups(Address target, Zmm source, Mask mask = default)
+    {
+        _listing?.Add($"vmovups {target}{Merging(mask)},{source}");
+        Vector(None, Map0F, 0x11, source, default, target, mask, zeroing: false);
+    }
+
+    internal void Vmovaps(Zmm target, Zmm source)
+    {
+        _listing?.Add($"vmovaps {target},{source}");
+        Vector(None, Map0F, 0x28, target, default, source);
+    }
 
     /// <summary>The low 128 bits.</summary>
-    internal void Vmovups128(Address target, Zmm source) => Vector(None, Map0F, 0x11, source, default, target, default, width: Bits128, unit: 16);
+    internal void Vmovups128(Address target, Zmm source)
+    {
+        _listing?.Add($"vmovups {target},x{source.ToString()[1..]}");
+        Vector(None, Map0F, 0x11, source, default, target, default, width: Bits128, unit: 16);
+    }
 
     /// <summary>The low 128 bits; the others become zero.</summary>
-    internal void Vmovups128(Zmm target, Address source) => Vector(None, Map0F, 0x10, target, default, source, default, width: Bits128, unit: 16);
+    internal void Vmovups128(Zmm target, Address source)
+    {
+        _listing?.Add($"vmovups x{target.ToString()[1..]},{source}");
+        Vector(None, Map0F, 0x10, target, default, source, default, width: Bits128, unit: 16);
+    }
 
-    internal void Vpbroadcastd(Zmm target, Address source) => Vector(P66, Map0F38, 0x58, target, default, source, default, unit: 4);
+    internal void Vpbroadcastd(Zmm target, Address source)
+    {
+        _listing?.Add($"vpbroadcastd {target},{source}");
+        Vector(P66, Map0F38, 0x58, target, default, source, default, unit: 4);
+    }
 
-    internal void Vpbroadcastd(Zmm target, Gpr source) => Vector(P66, Map0F38, 0x7C, target, default, new Zmm((int)source));
+    internal void Vpbroadcastd(Zmm target, Gpr source)
+    {
+        _listing?.Add($"vpbroadcastd {target},{source.Name32()}");
+        Vector(P66, Map0F38, 0x7C, target, default, new Zmm((int)source));
+    }
 
-    internal void Vpdpbusd(Zmm sum, Zmm unsigned, Zmm signed) => Vector(P66, Map0F38, 0x50, sum, unsigned, signed);
+    internal void Vpdpbusd(Zmm sum, Zmm unsigned, Zmm signed)
+    {
+        _listing?.Add($"vpdpbusd {sum},{unsigned},{signed}");
+        Vector(P66, Map0F38, 0x50, sum, unsigned, signed);
+    }
 
-    internal void Vpxord(Zmm target, Zmm left, Zmm right) => Vector(P66, Map0F, 0xEF, target, left, right);
+    internal void Vpxord(Zmm target, Zmm left, Zmm right)
+    {
+        _listing?.Add($"vpxord {target},{left},{right}");
+        Vector(P66, Map0F, 0xEF, target, left, right);
+    }
 
-    internal void Vpandd(Zmm target, Zmm left, Zmm right) => Vector(P66, Map0F, 0xDB, target, left, right);
+    internal void Vpandd(Zmm target, Zmm left, Zmm right)
+    {
+        _listing?.Add($"vpandd {target},{left},{right}");
+        Vector(P66, Map0F, 0xDB, target, left, right);
+    }
 
-    internal void Vpaddd(Zmm target, Zmm left, Zmm right) => Vector(P66, Map0F, 0xFE, target, left, right);
+    internal void Vpsubd(Zmm target, Zmm left, Zmm right)
+    {
+        _listing?.Add($"vpsubd {target},{left},{right}");
+        Vector(P66, Map0F, 0xFA, target, left, right);
+    }
 
-    internal void Vpsubd(Zmm target, Zmm left, Zmm right) => Vector(P66, Map0F, 0xFA, target, left, right);
+    internal void Vpmulld(Zmm target, Zmm left, Address right)
+    {
+        _listing?.Add($"vpmulld {target},{left},{right}");
+        Vector(P66, Map0F38, 0x40, target, left, right, default);
+    }
 
-    internal void Vpmulld(Zmm target, Zmm left, Address right) => Vector(P66, Map0F38, 0x40, target, left, right, default);
+    internal void Vpslld(Zmm target, Zmm source, int count)
+    {
+        _listing?.Add($"vpslld {target},{source},{count}");
+        Shift(6, target, source, count);
+    }
 
-    internal void Vpslld(Zmm target, Zmm source, int count) => Shift(6, target, source, count);
+    internal void Vpsrad(Zmm target, Zmm source, int count)
+    {
+        _listing?.Add($"vpsrad {target},{source},{count}");
+        Shift(4, target, source, count);
+    }
 
-    internal void Vpsrad(Zmm target, Zmm source, int count) => Shift(4, target, source, count);
+    internal void Vcvtdq2ps(Zmm target, Zmm source)
+    {
+        _listing?.Add($"vcvtdq2ps {target},{source}");
+        Vector(None, Map0F, 0x5B, target, default, source);
+    }
 
-    internal void Vcvtdq2ps(Zmm target, Zmm source) => Vector(None, Map0F, 0x5B, target, default, source);
+    internal void Vmulps(Zmm target, Zmm left, Zmm right)
+    {
+        _listing?.Add($"vmulps {target},{left},{right}");
+        Vector(None, Map0F, 0x59, target, left, right);
+    }
 
-    internal void Vmulps(Zmm target, Zmm left, Zmm right) => Vector(None, Map0F, 0x59, target, left, right);
+    internal void Vmulps(Zmm target, Zmm left, Address right)
+    {
+        _listing?.Add($"vmulps {target},{left},{right}");
+        Vector(None, Map0F, 0x59, target, left, right, default);
+    }
 
-    internal void Vmulps(Zmm target, Zmm left, Address right) => Vector(None, Map0F, 0x59, target, left, right, default);
+    internal void Vaddps(Zmm target, Zmm left, Zmm right)
+    {
+        _listing?.Add($"vaddps {target},{left},{right}");
+        Vector(None, Map0F, 0x58, target, left, right);
+    }
 
-    internal void Vaddps(Zmm target, Zmm left, Zmm right) => Vector(None, Map0F, 0x58, target, left, right);
-
-    internal void Vaddps(Zmm target, Zmm left, Address right, Mask mask = default) => Vector(None, Map0F, 0x58, target, left, right, mask);
+    internal void Vaddps(Zmm target, Zmm left, Address right, Mask mask = default)
+    {
+        _listing?.Add($"vaddps {target}{Zeroing(mask)},{left},{right}");
+        Vector(None, Map0F, 0x58, target, left, right, mask);
+    }
 
     /// <summary>The low 16 bits of a general register. VEX encoding, as all instructions on masks.</summary>
     internal void Kmovw(Mask target, Gpr source)
     {
+        _listing?.Add($"kmovw {target},{source.Name32()}");
         Bytes(0xC4, (byte)(0xC1 | (~High(source) & 1) << 5), 0x78, 0x92);
         Byte(0xC0 | (target.Number << 3) | ((int)source & 7));
     }
 
-    internal void Vzeroupper() => Bytes(0xC5, 0xF8, 0x77);
+    internal void Vzeroupper()
+    {
+        _listing?.Add("vzeroupper");
+        Bytes(0xC5, 0xF8, 0x77);
+    }
+
+    private static string Zeroing(Mask mask) => mask.Number == 0 ? "" : $"{{{mask}}}{{z}}";
+
+    private static string Merging(Mask mask) => mask.Number == 0 ? "" : $"{{{mask}}}";
 
     private void Shift(int operation, Zmm target, Zmm source, int count)
     {

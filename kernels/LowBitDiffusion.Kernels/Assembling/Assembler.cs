@@ -13,9 +13,14 @@ namespace LowBitDiffusion.Kernels.Assembling;
 /// </summary>
 internal sealed partial class Assembler
 {
+    private readonly List<string>? _listing;
     private readonly List<int> _labels = [];
     private readonly List<(int Position, Label Target)> _jumps = [];
     private byte[] _code = new byte[4096];
+
+    /// <summary>Starts with no code.</summary>
+    /// <param name="listing">Where each instruction is written in words too, or null.</param>
+    internal Assembler(List<string>? listing = null) => _listing = listing;
 
     /// <summary>Bytes written so far.</summary>
     internal int Length { get; private set; }
@@ -38,11 +43,19 @@ internal sealed partial class Assembler
         return new Label(_labels.Count - 1);
     }
 
-    internal void Bind(Label label) => _labels[label.Number] = Length;
+    internal void Bind(Label label)
+    {
+        _listing?.Add($"{label}:");
+        _labels[label.Number] = Length;
+    }
+
+    /// <summary>A remark in the listing.</summary>
+    internal void Remark(string text) => _listing?.Add($"; {text}");
 
     /// <summary>Fills up with no-operations to a multiple of <paramref name="bytes"/>.</summary>
     internal void Align(int bytes)
     {
+        _listing?.Add($"align {bytes}");
         for (int missing = (bytes - (Length % bytes)) % bytes; missing > 0;)
         {
             // 66… 0F 1F 00: a no-operation of up to eight bytes takes one slot of the decoder.
@@ -62,14 +75,27 @@ internal sealed partial class Assembler
         }
     }
 
-    internal void Mov(Gpr target, Address source) => General(0x8B, (int)target, source);
+    internal void Mov(Gpr target, Address source)
+    {
+        _listing?.Add($"mov {target.Name()},{source}");
+        General(0x8B, (int)target, source);
+    }
 
-    internal void Mov(Address target, Gpr source) => General(0x89, (int)source, target);
+    internal void Mov(Address target, Gpr source)
+    {
+        _listing?.Add($"mov {target},{source.Name()}");
+        General(0x89, (int)source, target);
+    }
 
-    internal void Mov(Gpr target, Gpr source) => General(0x8B, (int)target, source);
+    internal void Mov(Gpr target, Gpr source)
+    {
+        _listing?.Add($"mov {target.Name()},{source.Name()}");
+        General(0x8B, (int)target, source);
+    }
 
     internal void Mov32(Gpr target, int value)
     {
+        _listing?.Add($"mov {target.Name32()},{value}");
         if (target >= Gpr.R8) Byte(0x41);
         Byte(0xB8 + ((int)target & 7));
         Int32(value);
@@ -78,6 +104,7 @@ internal sealed partial class Assembler
     /// <summary>A 32-bit number, extended with zeros.</summary>
     internal void Mov32(Gpr target, Address source)
     {
+        _listing?.Add($"mov {target.Name32()},{source}");
         int rex = 0x40 | ((int)target >> 3 << 2) | (High(source.Index) << 1) | High(source.Base);
         if (rex != 0x40) Byte(rex);
         Byte(0x8B);
@@ -85,14 +112,27 @@ internal sealed partial class Assembler
     }
 
     /// <summary>A byte, extended with zeros.</summary>
-    internal void Movzx8(Gpr target, Address source) => General(0x0F, (int)target, source, secondOpcode: 0xB6);
+    internal void Movzx8(Gpr target, Address source)
+    {
+        _listing?.Add($"movzx {target.Name()},byte ptr {source}");
+        General(0x0F, (int)target, source, secondOpcode: 0xB6);
+    }
 
-    internal void Add(Gpr target, Gpr source) => General(0x03, (int)target, source);
+    internal void Add(Gpr target, Gpr source)
+    {
+        _listing?.Add($"add {target.Name()},{source.Name()}");
+        General(0x03, (int)target, source);
+    }
 
-    internal void Add(Gpr target, Address source) => General(0x03, (int)target, source);
+    internal void Add(Gpr target, Address source)
+    {
+        _listing?.Add($"add {target.Name()},{source}");
+        General(0x03, (int)target, source);
+    }
 
     internal void Add(Gpr target, int value)
     {
+        _listing?.Add($"add {target.Name()},{value}");
         bool small = value is >= sbyte.MinValue and <= sbyte.MaxValue;
         General(small ? 0x83 : 0x81, 0, target);
         Immediate(value, small);
@@ -100,37 +140,70 @@ internal sealed partial class Assembler
 
     internal void Add(Address target, int value)
     {
+        _listing?.Add($"add qword ptr {target},{value}");
         bool small = value is >= sbyte.MinValue and <= sbyte.MaxValue;
         General(small ? 0x83 : 0x81, 0, target);
         Immediate(value, small);
     }
 
-    internal void Dec(Address target) => General(0xFF, 1, target);
+    internal void Dec(Address target)
+    {
+        _listing?.Add($"dec qword ptr {target}");
+        General(0xFF, 1, target);
+    }
 
-    internal void Cmp(Gpr left, Address right) => General(0x3B, (int)left, right);
+    internal void Cmp(Gpr left, Address right)
+    {
+        _listing?.Add($"cmp {left.Name()},{right}");
+        General(0x3B, (int)left, right);
+    }
 
-    internal void Test(Gpr left, Gpr right) => General(0x85, (int)left, right);
+    internal void Test(Gpr left, Gpr right)
+    {
+        _listing?.Add($"test {left.Name()},{right.Name()}");
+        General(0x85, (int)left, right);
+    }
 
-    internal void Push(Gpr register) => Stack(0x50, register);
+    internal void Push(Gpr register)
+    {
+        _listing?.Add($"push {register.Name()}");
+        Stack(0x50, register);
+    }
 
-    internal void Pop(Gpr register) => Stack(0x58, register);
+    internal void Pop(Gpr register)
+    {
+        _listing?.Add($"pop {register.Name()}");
+        Stack(0x58, register);
+    }
 
-    internal void Ret() => Byte(0xC3);
+    internal void Ret()
+    {
+        _listing?.Add("ret");
+        Byte(0xC3);
+    }
 
-    internal void Prefetcht0(Address address) => Prefetch(0x18, 1, address);
+    internal void Prefetcht0(Address address)
+    {
+        _listing?.Add($"prefetcht0 {address}");
+        Prefetch(0x18, 1, address);
+    }
 
-    internal void Prefetcht1(Address address) => Prefetch(0x18, 2, address);
-
-    internal void Prefetchw(Address address) => Prefetch(0x0D, 1, address);
+    internal void Prefetchw(Address address)
+    {
+        _listing?.Add($"prefetchw {address}");
+        Prefetch(0x0D, 1, address);
+    }
 
     internal void Jmp(Label target)
     {
+        _listing?.Add($"jmp {target}");
         Byte(0xE9);
         Jump(target);
     }
 
     internal void Jump(Condition condition, Label target)
     {
+        _listing?.Add($"j{(condition switch { Condition.Equal => "e", Condition.NotEqual => "ne", Condition.Less => "l", _ => "ge" })} {target}");
         Bytes(0x0F, (byte)(0x80 + condition));
         Jump(target);
     }

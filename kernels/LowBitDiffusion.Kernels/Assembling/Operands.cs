@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace LowBitDiffusion.Kernels.Assembling;
 
 /// <summary>A general register, by its number in machine code.</summary>
@@ -7,10 +9,16 @@ internal enum Gpr : byte
 }
 
 /// <summary>A 512-bit register, 0 … 31.</summary>
-internal readonly record struct Zmm(int Number);
+internal readonly record struct Zmm(int Number)
+{
+    public override string ToString() => $"zmm{Number}";
+}
 
 /// <summary>A mask register k1 … k7; the default, k0, means that nothing is masked.</summary>
-internal readonly record struct Mask(int Number);
+internal readonly record struct Mask(int Number)
+{
+    public override string ToString() => $"k{Number}";
+}
 
 /// <summary>Bytes at <c>Base + Index + Displacement</c>.</summary>
 internal readonly record struct Address(Gpr Base, Gpr? Index, int Displacement)
@@ -19,10 +27,20 @@ internal readonly record struct Address(Gpr Base, Gpr? Index, int Displacement)
         : this(@base, null, displacement)
     {
     }
+
+    public override string ToString()
+    {
+        string index = Index is { } register ? $"+{register.Name()}" : "";
+        string displacement = Displacement == 0 ? "" : Displacement.ToString("+0;-0", CultureInfo.InvariantCulture);
+        return $"[{Base.Name()}{index}{displacement}]";
+    }
 }
 
 /// <summary>A place in the code that jumps lead to.</summary>
-internal readonly record struct Label(int Number);
+internal readonly record struct Label(int Number)
+{
+    public override string ToString() => $"L{Number}";
+}
 
 /// <summary>When a jump is taken, by its number in machine code; less and not less compare signed numbers.</summary>
 internal enum Condition : byte
@@ -31,4 +49,14 @@ internal enum Condition : byte
     NotEqual = 5,
     Less = 12,
     NotLess = 13,
+}
+
+/// <summary>Names of general registers.</summary>
+internal static class GprNames
+{
+    /// <summary>All 64 bits.</summary>
+    internal static string Name(this Gpr register) => register.ToString().ToLowerInvariant();
+
+    /// <summary>The low 32 bits.</summary>
+    internal static string Name32(this Gpr register) => register < Gpr.R8 ? $"e{register.Name()[1..]}" : $"{register.Name()}d";
 }

@@ -33,8 +33,9 @@ internal readonly unsafe struct AttentionBody<TSimd, TVector>(AttentionJob job, 
             scoreRows[i] = state.Scores + (nint)i * AttentionScratch.KeyBlock;
             SoftmaxRow<TSimd, TVector>.Scale(job.Query.Row(row + i) + headOfImage * job.HeadWidth, queryRows[i], job.HeadWidth, job.Scale);
             state.Maxima[i] = float.MinValue;
-            state.Sums[i] = 0;
         }
+
+        new Span<float>(state.Sums, queries * SoftmaxRow<TSimd, TVector>.Lanes).Clear();
 
         int visible = job.Causal ? Math.Min(job.Keys, firstQuery + queries) : job.Keys;
         for (int firstKey = 0; firstKey < visible; firstKey += AttentionScratch.KeyBlock)
@@ -48,7 +49,8 @@ internal readonly unsafe struct AttentionBody<TSimd, TVector>(AttentionJob job, 
         for (int i = 0; i < queries; i++)
         {
             float* output = job.Output.Row(row + i) + headOfImage * job.ValueWidth;
-            SoftmaxRow<TSimd, TVector>.Scale(state.Outputs + (nint)i * layout.PaddedValueWidth, output, job.ValueWidth, 1 / state.Sums[i]);
+            float sum = SoftmaxRow<TSimd, TVector>.Sum(state.Sums + i * SoftmaxRow<TSimd, TVector>.Lanes);
+            SoftmaxRow<TSimd, TVector>.Scale(state.Outputs + (nint)i * layout.PaddedValueWidth, output, job.ValueWidth, 1 / sum);
         }
     }
 
@@ -85,14 +87,17 @@ internal readonly unsafe struct AttentionBody<TSimd, TVector>(AttentionJob job, 
         new Span<float>(scores + seen, padded - seen).Fill(float.NegativeInfinity);
 
         float before = state.Maxima[i], max = SoftmaxRow<TSimd, TVector>.Max(scores, padded, before);
-        float sum = SoftmaxRow<TSimd, TVector>.Exponentiate(scores, scores, padded, max), decay = Functions.Exp(before - max);
-        state.Maxima[i] = max;
-        state.Sums[i] = state.Sums[i] * decay + sum;
-        if (firstKey > 0 && max != before)
+        float* sums = state.Sums + i * SoftmaxRow<TSimd, TVector>.Lanes;
+        if (max != before)
         {
             float* output = state.Outputs + (nint)i * layout.PaddedValueWidth;
-            SoftmaxRow<TSimd, TVector>.Scale(output, output, layout.PaddedValueWidth, decay);
+            float decay = Functions.Exp(before - max);
+            SoftmaxRow<TSimd, TVector>.Scale(sums, sums, SoftmaxRow<TSimd, TVector>.Lanes, decay);
+            if (firstKey > 0) SoftmaxRow<TSimd, TVector>.Scale(output, output, layout.PaddedValueWidth, decay);
+            state.Maxima[i] = max;
         }
+
+        SoftmaxRow<TSimd, TVector>.Exponentiate(scores, scores, padded, max, sums);
     }
 
     /// <summary>O += p v.</summary>

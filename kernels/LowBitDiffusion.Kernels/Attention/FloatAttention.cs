@@ -1,15 +1,18 @@
+using LowBitDiffusion.Kernels.Elementwise;
 using LowBitDiffusion.Kernels.Numerics;
 using LowBitDiffusion.Kernels.Threading;
 
 namespace LowBitDiffusion.Kernels.Attention;
 
 /// <summary>
-/// Attention in single precision as one streaming pass (Rabe and Staats 2021; Dao et al. 2022): no matrix of queries × keys is stored. With running maximum m, sum l and output O
+/// Attention in single precision as one streaming pass (Rabe and Staats 2021; Dao et al. 2022): no matrix of queries × keys is stored. With running maximum m,
+/// sum l and output O
 /// of each query, a block of keys contributes
 /// <code>
 ///   s = q kᵀ·scale + mask      m′ = max(m, max s)      p = e^(s − m′)      l = l·e^(m − m′) + Σp      O = O·e^(m − m′) + p v
 /// </code>
-/// and the output is O/l. Blocks of keys have a fixed size and the queries do not depend on each other: the same bits for any number of threads, and at every level on
+/// and the output is O/l. Blocks of keys have a fixed size and the queries do not depend on each other: the same bits for any number of threads, and at every
+/// level on
 /// processors with fused multiply-add.
 /// </summary>
 public static unsafe class FloatAttention
@@ -68,6 +71,9 @@ internal readonly struct AttentionScratch
     /// <summary>Keys of a block, a multiple of all panel widths.</summary>
     public const int KeyBlock = 128;
 
+    /// <summary>Interleaved partial sums of each query's weights.</summary>
+    private const int SumLanes = SoftmaxRow<Simd1, float>.Lanes;
+
     public AttentionScratch(in AttentionJob job, int lanes)
     {
         PaddedKeys = Panels.PaddedColumns(job.Keys, lanes);
@@ -77,7 +83,7 @@ internal readonly struct AttentionScratch
         ValueLength = Align((long)PaddedValueWidth * job.Keys);
         ScaledQueryLength = Align((long)QueryBlock * job.HeadWidth);
         OutputLength = Align((long)QueryBlock * PaddedValueWidth);
-        StateLength = ScaledQueryLength + OutputLength + QueryBlock * KeyBlock + 2 * QueryBlock;
+        StateLength = ScaledQueryLength + OutputLength + QueryBlock * (KeyBlock + SumLanes + 1);
     }
 
     /// <summary>Keys with those that fill the last vector.</summary>

@@ -17,14 +17,7 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
     internal Avx512VnniQuantizedConv()
     {
         Assembler assembler = new();
-        _entries = new int[Avx512VnniTile.MaxRows * 2];
-        for (int entry = 0; entry < _entries.Length; entry++)
-        {
-            assembler.Align(64);
-            _entries[entry] = assembler.Length;
-            Avx512VnniTile.Write(assembler, CallingConvention.Current, (entry / 2) + 1, nibbles: entry % 2 != 0);
-        }
-
+        _entries = Write(assembler, CallingConvention.Current);
         _code = new ExecutableMemory(assembler.Finish());
     }
 
@@ -35,20 +28,50 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
     public override string Name => "vpdpbusd zmm, assembled, 12×32";
 
     /// <inheritdoc/>
+    public override IReadOnlyList<string> Listing
+    {
+        get
+        {
+            List<string> listing = [];
+            _ = Write(new Assembler(listing), CallingConvention.Current);
+            return listing;
+        }
+    }
+
+    /// <inheritdoc/>
     internal override PackedLayout Layout => new(Avx512VnniTile.PanelWidth, Nibbles: true);
+
+    /// <summary>Writes all routines; gives where each begins.</summary>
+    internal static int[] Write(Assembler assembler, CallingConvention convention)
+    {
+        int[] entries = new int[VnniTileVariant.Count];
+        for (int index = 0; index < entries.Length; index++)
+        {
+            VnniTileVariant variant = VnniTileVariant.At(index);
+            assembler.Align(64);
+            assembler.Remark(variant.ToString());
+            entries[index] = assembler.Length;
+            Avx512VnniTile.Write(assembler, convention, variant);
+        }
+
+        return entries;
+    }
 
     /// <inheritdoc/>
     private protected override void Execute(WorkerPool pool, in QuantizedConvArguments arguments)
     {
-        TileSchedule schedule = new(arguments.Geometry, arguments.Weights.Plan.Panels, Avx512VnniTile.MaxRows, pool.Threads);
-        pool.For(schedule.Pieces, new Piece(this, arguments, schedule));
+        PackedPlan plan = arguments.Weights.Plan;
+        int rowsPerTile = plan.Segments.Length > 1 ? Avx512VnniTile.MaxRowsOfSegments : Avx512VnniTile.MaxRows;
+        TileSchedule schedule = new(arguments.Geometry, plan.Panels, rowsPerTile, pool.Threads);
+        pool.For(schedule.Pieces, new Piece(this, arguments, schedule, rowsPerTile));
         GC.KeepAlive(_code);
     }
 
-    private delegate* unmanaged<VnniTileArguments*, void> Routine(int rows, bool nibbles) =>
-        (delegate* unmanaged<VnniTileArguments*, void>)(_code.Address + _entries[((rows - 1) * 2) + (nibbles ? 1 : 0)]);
+    private delegate* unmanaged<VnniTileArguments*, void> Routine(VnniTileVariant variant) =>
+        (delegate* unmanaged<VnniTileArguments*, void>)(_code.Address + _entries[variant.Index]);
 
-    private readonly struct Piece(Avx512VnniQuantizedConv kernel, QuantizedConvArguments arguments, TileSchedule schedule) : IParallelBody
+    private readonly struct Piece(Avx512VnniQuantizedConv kernel, QuantizedConvArguments arguments, TileSchedule schedule, int rowsPerTile)
+        : IParallelBody
     {
         [SkipLocalsInit]
         public void Run(int index)
@@ -56,15 +79,14 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
             (int firstRow, int rowEnd, int firstPanel, int panelEnd) = schedule[index];
             byte** rows = stackalloc byte*[TileSchedule.MaxBlockRows];
             float** imageVectorRows = stackalloc float*[TileSchedule.MaxBlockRows];
-            float* values = stackalloc float[Avx512VnniTile.MaxRows * Avx512VnniTile.PanelWidth];
             TileSchedule.RowPointers(arguments.Geometry, arguments.Input, firstRow, rowEnd, rows);
             if (arguments.Epilogue.ImageVector != null) ImageVectorPointers(firstRow, rowEnd, imageVectorRows);
 
             int count = rowEnd - firstRow;
-            int tiles = (count + Avx512VnniTile.MaxRows - 1) / Avx512VnniTile.MaxRows;
+            int tiles = (count + rowsPerTile - 1) / rowsPerTile;
             (int shortRows, int longTiles) = Math.DivRem(count, tiles);
             int longEnd = longTiles * (shortRows + 1);
-            VnniTileArguments tile = Shared(values);
+            VnniTileArguments tile = Shared();
             for (int panel = firstPanel; panel < panelEnd; panel++)
             {
                 SetPanel(ref tile, panel);
@@ -83,7 +105,7 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
         }
 
         /// <summary>What is the same for all tiles.</summary>
-        private VnniTileArguments Shared(float* values)
+        private VnniTileArguments Shared()
         {
             PackedPlan plan = arguments.Weights.Plan;
             return new VnniTileArguments
@@ -97,7 +119,6 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
                 SegmentStep = (nint)plan.PaddedChannels * sizeof(float),
                 ZeroPoints = arguments.InputZeroPoints,
                 InputScales = arguments.InputScales,
-                Values = values,
                 ResidualStride = arguments.Epilogue.ResidualStride * sizeof(float),
                 OutputScale = BitConverter.SingleToInt32Bits(arguments.Epilogue.OutputScale),
                 OutputStride = arguments.Epilogue.OutputStride * sizeof(float),
@@ -116,7 +137,7 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
             tile.Channels = (nint)((1L << channels) - 1);
         }
 
-        private void RunTiles(ref VnniTileArguments tile, int tiles, int rowsPerTile, int firstRow, byte** rows, float** imageVectorRows)
+        private void RunTiles(ref VnniTileArguments tile, int tiles, int rowCount, int firstRow, byte** rows, float** imageVectorRows)
         {
             if (tiles == 0) return;
             ConvEpilogue epilogue = arguments.Epilogue;
@@ -125,7 +146,8 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
             tile.ImageVectorRows = epilogue.ImageVector == null ? null : imageVectorRows;
             tile.Residual = epilogue.Residual == null ? null : epilogue.Residual + (firstRow * epilogue.ResidualStride) + (tile.PanelOffset / sizeof(float));
             tile.Output = epilogue.Output + (firstRow * epilogue.OutputStride) + (tile.PanelOffset / sizeof(float));
-            kernel.Routine(rowsPerTile, arguments.Weights.FourBit)((VnniTileArguments*)Unsafe.AsPointer(ref tile));
+            int halves = tile.Channels >> (Avx512VnniTile.PanelWidth / 2) == 0 ? 1 : 2;
+            kernel.Routine(new VnniTileVariant(rowCount, halves, arguments.Weights.FourBit))((VnniTileArguments*)Unsafe.AsPointer(ref tile));
         }
     }
 }

@@ -35,9 +35,6 @@ internal unsafe struct VnniTileArguments
     public byte* ZeroPoints;
     public float* InputScales;
 
-    /// <summary>Room for the values of a tile between its segments.</summary>
-    public float* Values;
-
     /// <summary>Bias of the panel's channels, or null.</summary>
     public float* Bias;
 
@@ -80,9 +77,26 @@ internal unsafe struct VnniTileArguments
     public nint RoundsEnd;
 }
 
+/// <summary>Which tile kernel.</summary>
+/// <param name="Rows">Rows of a tile, 1 … 12.</param>
+/// <param name="Halves">2 for all 32 channels of the panel, 1 where the last 16 do not exist: networks end in few channels.</param>
+/// <param name="Nibbles">Whether two codes share a byte.</param>
+internal readonly record struct VnniTileVariant(int Rows, int Halves, bool Nibbles)
+{
+    internal const int Count = Avx512VnniTile.MaxRows * 4;
+
+    /// <summary>Place among all variants.</summary>
+    internal int Index => ((Rows - 1) * 4) + ((Halves - 1) * 2) + (Nibbles ? 1 : 0);
+
+    /// <summary>The variant at a place.</summary>
+    internal static VnniTileVariant At(int index) => new((index / 4) + 1, (index / 2 % 2) + 1, index % 2 != 0);
+
+    public override string ToString() => $"{Rows} × {Halves * 16}, {(Nibbles ? "two codes" : "one code")} in a byte";
+}
+
 /// <summary>
-/// Describes the AVX-512 VNNI kernel: tiles of up to 12 rows × 32 output channels, one machine-code routine for each number of rows and each
-/// storage of weights, from the input's bytes to the finished floats.
+/// Describes the AVX-512 VNNI kernel: tiles of up to 12 rows × 32 output channels, one machine-code routine for each
+/// <see cref="VnniTileVariant"/>, from the input's bytes to the finished floats.
 /// <code>
 ///                weights0: channels 0–15   weights1: channels 16–31      zmm24, zmm25   [K/4][32 channels][4]
 ///   input row 0      sum 0,0                  sum 0,1                    zmm0,  zmm1
@@ -96,16 +110,24 @@ internal unsafe struct VnniTileArguments
 /// anywhere: tiles need not respect the ends of image rows, and the input is never copied.
 /// <code>
 ///   nibbles: [K/4][16 bytes-of-two-channels][4]   v = 16·w[c+16] + (w[c] mod 16)
-///            weights1 = v and F0 = 16·w[c+16]      weights0 = (v shl 4) and F0 = 16·w[c]       sums are shifted back at the end, exactly
+///            weights1 = v and F0 = 16·w[c+16]      weights0 = (v shl 4) and F0 = 16·w[c]       sums sixteen times too large, which the scale takes back
 /// </code>
-/// After each segment: value = float(S − z·W)·(d·dw), added to the earlier segments' in memory; after the last, <see cref="ConvEpilogue"/>.
+/// After each segment: value = float(S − z·W)·(d·dw), added to the earlier segments' values; after the last, <see cref="ConvEpilogue"/>. Values of
+/// several segments need registers too, so such tiles have at most 6 rows: zmm0–11 hold sums, zmm12–23 values.
 /// </summary>
 internal sealed unsafe class Avx512VnniTile
 {
     internal const int MaxRows = 12;
     internal const int PanelWidth = 32;
 
+    /// <summary>Most rows of a tile with several segments: half of the registers hold sums, half the values of earlier segments.</summary>
+    internal const int MaxRowsOfSegments = MaxRows / 2;
+
     private const int GroupsPerRound = 4;
+
+    /// <summary>Distance in bytes from the codes in use to those fetched into the first-level cache.</summary>
+    private const int FetchAhead = 512;
+
     private const Gpr Codes = Gpr.R14, Offset = Gpr.Rbp, Arguments = Gpr.R15;
 
     /// <summary>Row pointers while sums are made; free for other use before and after.</summary>
@@ -117,31 +139,35 @@ internal sealed unsafe class Avx512VnniTile
     private readonly Assembler _code;
     private readonly VnniTileArguments* _arguments;
     private readonly int _rows;
+    private readonly int _halves;
     private readonly bool _nibbles;
 
-    private Avx512VnniTile(Assembler code, VnniTileArguments* arguments, int rows, bool nibbles)
+    private Avx512VnniTile(Assembler code, VnniTileArguments* arguments, VnniTileVariant variant)
     {
         _code = code;
         _arguments = arguments;
-        _rows = rows;
-        _nibbles = nibbles;
+        (_rows, _halves, _nibbles) = variant;
     }
 
     /// <summary>Writes the routine <c>void tile(VnniTileArguments*)</c>.</summary>
     /// <param name="code">Where to.</param>
     /// <param name="convention">How it will be called.</param>
-    /// <param name="rows">Rows of a tile, 1 … <see cref="MaxRows"/>.</param>
-    /// <param name="nibbles">Whether two codes share a byte.</param>
-    internal static void Write(Assembler code, CallingConvention convention, int rows, bool nibbles)
+    /// <param name="variant">Which of the routines.</param>
+    internal static void Write(Assembler code, CallingConvention convention, VnniTileVariant variant)
     {
         // Only the distances between the fields are used.
         VnniTileArguments arguments;
         convention.WriteEntry(code, Arguments);
-        new Avx512VnniTile(code, &arguments, rows, nibbles).WriteTiles();
+        new Avx512VnniTile(code, &arguments, variant).WriteTiles();
         convention.WriteExit(code);
     }
 
     private static Zmm Sum(int row, int half) => new((row * 2) + half);
+
+    /// <summary>Where the values of all segments so far are kept: in registers of their own, or, with a single segment, where the sums were.</summary>
+    private Zmm Value(int row, int half) => KeepsValues ? new Zmm((MaxRowsOfSegments * 2) + (row * 2) + half) : Sum(row, half);
+
+    private bool KeepsValues => _rows <= MaxRowsOfSegments;
 
     private static Zmm Weights(int half) => new(24 + half);
 
@@ -174,14 +200,14 @@ internal sealed unsafe class Avx512VnniTile
     {
         for (int row = 0; row < _rows; row++)
         {
-            for (int half = 0; half < 2; half++) write(row, half);
+            for (int half = 0; half < _halves; half++) write(row, half);
         }
     }
 
     private void WriteTiles()
     {
-        Label tile = _code.NewLabel(), segment = _code.NewLabel(), finished = _code.NewLabel();
-        for (int half = 0; half < 2; half++)
+        Label tile = _code.NewLabel(), segment = _code.NewLabel();
+        for (int half = 0; half < _halves; half++)
         {
             _code.Mov32(Gpr.Rax, At((ushort*)&_arguments->Channels + half));
             _code.Kmovw(s_channels[half], Gpr.Rax);
@@ -201,21 +227,29 @@ internal sealed unsafe class Avx512VnniTile
         Copy(&_arguments->ZeroPoints, &_arguments->SegmentZeroPoint);
         Copy(&_arguments->InputScales, &_arguments->SegmentInputScale);
         _code.Mov(Codes, At(&_arguments->Codes));
+        WritePrefetch();
 
         _code.Bind(segment);
         WriteSums();
         WriteDequantization();
         _code.Dec(At(&_arguments->SegmentsLeft));
-        _code.Jump(Condition.Equal, finished);
-        _code.Mov(Gpr.Rax, At(&_arguments->Values));
-        ForEachSum((row, half) => _code.Vmovups(new Address(Gpr.Rax, ((row * 2) + half) * 64), Sum(row, half)));
-        _code.Jmp(segment);
-
-        _code.Bind(finished);
+        _code.Jump(Condition.NotEqual, segment);
         WriteEpilogue();
         _code.Add(At(&_arguments->Rows), _rows * sizeof(byte*));
         _code.Dec(At(&_arguments->Tiles));
         _code.Jump(Condition.NotEqual, tile);
+    }
+
+    /// <summary>Asks for the tile's part of the output while there is still much to do: large outputs lie far away when they are stored.</summary>
+    private void WritePrefetch()
+    {
+        _code.Remark("the output's lines");
+        _code.Mov(Gpr.Rax, At(&_arguments->Output));
+        for (int row = 0; row < _rows; row++)
+        {
+            for (int half = 0; half < _halves; half++) _code.Prefetchw(new Address(Gpr.Rax, half * 64));
+            _code.Add(Gpr.Rax, At(&_arguments->OutputStride));
+        }
     }
 
     /// <summary>The sums of one segment: kernel rows × runs × groups of four.</summary>
@@ -223,9 +257,10 @@ internal sealed unsafe class Avx512VnniTile
     {
         Label kernelRow = _code.NewLabel(), run = _code.NewLabel();
         ReadSegment();
+        WriteFirstSums();
+        _code.Remark("row pointers");
         _code.Mov(Offset, At(&_arguments->Rows));
         for (int row = 0; row < _rows; row++) _code.Mov(s_rows[row], new Address(Offset, row * sizeof(byte*)));
-        ForEachSum((row, half) => _code.Vpxord(Sum(row, half), Sum(row, half), Sum(row, half)));
 
         // The rows take all registers but one: from here on the notes are kept in memory.
         _code.Bind(kernelRow);
@@ -239,7 +274,28 @@ internal sealed unsafe class Avx512VnniTile
         Advance(&_arguments->RowOffset, &_arguments->KernelRowStep, via: Offset);
         _code.Dec(At(&_arguments->KernelRowsLeft));
         _code.Jump(Condition.NotEqual, kernelRow);
-        if (_nibbles) ForEachSum((row, half) => _code.Vpsrad(Sum(row, half), Sum(row, half), 4));
+    }
+
+    /// <summary>All sums start at −z·W; in the nibble kernel, where they are made sixteen times too large, at −16·z·W.</summary>
+    private void WriteFirstSums()
+    {
+        _code.Remark("sums");
+        _code.Mov(Gpr.Rax, At(&_arguments->SegmentZeroPoint));
+        _code.Movzx8(Gpr.Rax, new Address(Gpr.Rax));
+        _code.Mov(Gpr.Rcx, At(&_arguments->SegmentSums));
+        _code.Vpxord(Input(0), Input(0), Input(0));
+        for (int half = 0; half < _halves; half++)
+        {
+            _code.Vpbroadcastd(Sum(0, half), Gpr.Rax);
+            _code.Vpmulld(Sum(0, half), Sum(0, half), new Address(Gpr.Rcx, half * 64));
+            _code.Vpsubd(Sum(0, half), Input(0), Sum(0, half));
+            if (_nibbles) _code.Vpslld(Sum(0, half), Sum(0, half), 4);
+        }
+
+        for (int row = 1; row < _rows; row++)
+        {
+            for (int half = 0; half < _halves; half++) _code.Vmovaps(Sum(row, half), Sum(0, half));
+        }
     }
 
     private void ReadSegment()
@@ -262,6 +318,7 @@ internal sealed unsafe class Avx512VnniTile
     private void WriteRun()
     {
         Label round = _code.NewLabel(), rest = _code.NewLabel(), single = _code.NewLabel(), done = _code.NewLabel();
+        _code.Remark("a run");
         _code.Mov(Offset, At(&_arguments->RunOffset));
         _code.Add(Offset, At(&_arguments->RunLength));
         _code.Mov(At(&_arguments->RunEnd), Offset);
@@ -302,49 +359,59 @@ internal sealed unsafe class Avx512VnniTile
         {
             _code.Vmovups(PackedCodes, new Address(Codes, group * GroupBytes));
             _code.Vpslld(Weights(0), PackedCodes, 4);
-            _code.Vpandd(Weights(1), PackedCodes, HighNibbles);
             _code.Vpandd(Weights(0), Weights(0), HighNibbles);
+            if (_halves == 2) _code.Vpandd(Weights(1), PackedCodes, HighNibbles);
         }
         else
         {
-            for (int half = 0; half < 2; half++) _code.Vmovups(Weights(half), new Address(Codes, (group * GroupBytes) + (half * 64)));
+            for (int half = 0; half < _halves; half++) _code.Vmovups(Weights(half), new Address(Codes, (group * GroupBytes) + (half * 64)));
         }
 
+        // Free where the processor fetches streams into its first-level cache by itself, a gain where it stops at the second.
+        for (int line = 0; line < GroupBytes; line += 64) _code.Prefetcht0(new Address(Codes, (group * GroupBytes) + line + FetchAhead));
         for (int row = 0; row < _rows; row++)
         {
             _code.Vpbroadcastd(Input(row), new Address(s_rows[row], Offset, 4 * group));
-            for (int half = 0; half < 2; half++) _code.Vpdpbusd(Sum(row, half), Input(row), Weights(half));
+            for (int half = 0; half < _halves; half++) _code.Vpdpbusd(Sum(row, half), Input(row), Weights(half));
         }
     }
 
     /// <summary>float(S − z·W)·(d·dw), plus the earlier segments' values.</summary>
     private void WriteDequantization()
     {
-        Zmm[] corrections = [new(24), new(25)], scales = [new(26), new(27)];
-        _code.Mov(Gpr.Rax, At(&_arguments->SegmentZeroPoint));
-        _code.Movzx8(Gpr.Rcx, new Address(Gpr.Rax));
-        _code.Mov(Gpr.Rdx, At(&_arguments->SegmentInputScale));
-        _code.Mov(Gpr.Rbx, At(&_arguments->SegmentSums));
-        _code.Mov(Gpr.Rsi, At(&_arguments->SegmentScales));
-        for (int half = 0; half < 2; half++)
+        Zmm[] scales = [new(26), new(27)];
+        _code.Remark("dequantization");
+        _code.Mov(Gpr.Rax, At(&_arguments->SegmentInputScale));
+        _code.Mov(Gpr.Rcx, At(&_arguments->SegmentScales));
+        for (int half = 0; half < _halves; half++)
         {
-            _code.Vpbroadcastd(corrections[half], Gpr.Rcx);
-            _code.Vpmulld(corrections[half], corrections[half], new Address(Gpr.Rbx, half * 64));
-            _code.Vpbroadcastd(scales[half], new Address(Gpr.Rdx));
-            _code.Vmulps(scales[half], scales[half], new Address(Gpr.Rsi, half * 64));
+            _code.Vpbroadcastd(scales[half], new Address(Gpr.Rax));
+            _code.Vmulps(scales[half], scales[half], new Address(Gpr.Rcx, half * 64));
         }
 
-        ForEachSum((row, half) => _code.Vpsubd(Sum(row, half), Sum(row, half), corrections[half]));
+        if (_nibbles)
+        {
+            // Powers of two commute with rounding: float(16·S)·(scale/16) is float(S)·scale, bit for bit.
+            _code.Mov32(Gpr.Rax, BitConverter.SingleToInt32Bits(1f / 16));
+            _code.Vpbroadcastd(Weights(0), Gpr.Rax);
+            for (int half = 0; half < _halves; half++) _code.Vmulps(scales[half], scales[half], Weights(0));
+        }
+
         ForEachSum((row, half) => _code.Vcvtdq2ps(Sum(row, half), Sum(row, half)));
         ForEachSum((row, half) => _code.Vmulps(Sum(row, half), Sum(row, half), scales[half]));
 
-        Label first = _code.NewLabel();
-        _code.Mov(Gpr.Rcx, At(&_arguments->SegmentsLeft));
-        _code.Cmp(Gpr.Rcx, At(&_arguments->SegmentCount));
-        _code.Jump(Condition.Equal, first);
-        _code.Mov(Gpr.Rcx, At(&_arguments->Values));
-        ForEachSum((row, half) => _code.Vaddps(Sum(row, half), Sum(row, half), new Address(Gpr.Rcx, ((row * 2) + half) * 64)));
-        _code.Bind(first);
+        if (KeepsValues)
+        {
+            Label first = _code.NewLabel(), added = _code.NewLabel();
+            _code.Mov(Gpr.Rcx, At(&_arguments->SegmentsLeft));
+            _code.Cmp(Gpr.Rcx, At(&_arguments->SegmentCount));
+            _code.Jump(Condition.Equal, first);
+            ForEachSum((row, half) => _code.Vaddps(Value(row, half), Value(row, half), Sum(row, half)));
+            _code.Jmp(added);
+            _code.Bind(first);
+            ForEachSum((row, half) => _code.Vmovaps(Value(row, half), Sum(row, half)));
+            _code.Bind(added);
+        }
 
         _code.Add(At(&_arguments->SegmentZeroPoint), sizeof(byte));
         _code.Add(At(&_arguments->SegmentInputScale), sizeof(float));
@@ -355,9 +422,10 @@ internal sealed unsafe class Avx512VnniTile
     /// <summary>Bias, image vector, residual, factor, store: each with a mask, since the last panel may reach over the end of a row.</summary>
     private void WriteEpilogue()
     {
+        _code.Remark("epilogue");
         Label noBias = Unless(&_arguments->Bias, Gpr.Rax);
-        for (int half = 0; half < 2; half++) _code.Vmovups(Weights(half), new Address(Gpr.Rax, half * 64), s_channels[half]);
-        ForEachSum((row, half) => _code.Vaddps(Sum(row, half), Sum(row, half), Weights(half)));
+        for (int half = 0; half < _halves; half++) _code.Vmovups(Weights(half), new Address(Gpr.Rax, half * 64), s_channels[half]);
+        ForEachSum((row, half) => _code.Vaddps(Value(row, half), Value(row, half), Weights(half)));
         _code.Bind(noBias);
 
         Label noVector = Unless(&_arguments->ImageVectorRows, Gpr.Rax);
@@ -382,12 +450,12 @@ internal sealed unsafe class Avx512VnniTile
         _code.Bind(noResidual);
 
         _code.Vpbroadcastd(Weights(0), At(&_arguments->OutputScale));
-        ForEachSum((row, half) => _code.Vmulps(Sum(row, half), Sum(row, half), Weights(0)));
+        ForEachSum((row, half) => _code.Vmulps(Value(row, half), Value(row, half), Weights(0)));
 
         _code.Mov(Gpr.Rax, At(&_arguments->Output));
         for (int row = 0; row < _rows; row++)
         {
-            for (int half = 0; half < 2; half++) _code.Vmovups(new Address(Gpr.Rax, half * 64), Sum(row, half), s_channels[half]);
+            for (int half = 0; half < _halves; half++) _code.Vmovups(new Address(Gpr.Rax, half * 64), Value(row, half), s_channels[half]);
             _code.Add(Gpr.Rax, At(&_arguments->OutputStride));
         }
 
@@ -396,9 +464,9 @@ internal sealed unsafe class Avx512VnniTile
 
     private void AddFrom(Gpr address, int row)
     {
-        for (int half = 0; half < 2; half++)
+        for (int half = 0; half < _halves; half++)
         {
-            _code.Vaddps(Sum(row, half), Sum(row, half), new Address(address, half * 64), s_channels[half]);
+            _code.Vaddps(Value(row, half), Value(row, half), new Address(address, half * 64), s_channels[half]);
         }
     }
 

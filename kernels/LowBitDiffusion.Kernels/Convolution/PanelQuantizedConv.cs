@@ -33,6 +33,9 @@ internal unsafe struct SumTile
     /// <summary>Packed codes of the segment in this panel.</summary>
     public byte* Codes;
 
+    /// <summary>Whether two codes share a byte.</summary>
+    public bool Nibbles;
+
     /// <summary>Largest magnitude of a code.</summary>
     public int MaxMagnitude;
 
@@ -100,6 +103,7 @@ internal abstract unsafe class PanelQuantizedConv : QuantizedConvKernel
                 KernelRows = arguments.Geometry.KernelHeight,
                 KernelRowStep = (nint)arguments.Geometry.Width * arguments.Geometry.Channels,
                 ColumnStep = arguments.Geometry.Channels,
+                Nibbles = weights.FourBit,
                 MaxMagnitude = weights.MaxMagnitude,
                 Sums = sums,
             };

@@ -27,6 +27,9 @@ public abstract unsafe class QuantizedConvKernel
     /// <summary>A name for listings: instructions and tile.</summary>
     public abstract string Name { get; }
 
+    /// <summary>The machine code in words, one instruction a line, for kernels that assemble their own; empty for the others.</summary>
+    public virtual IReadOnlyList<string> Listing => [];
+
     /// <summary>How weights lie in memory.</summary>
     internal abstract PackedLayout Layout { get; }
 

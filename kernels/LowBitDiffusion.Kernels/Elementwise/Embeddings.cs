@@ -6,7 +6,8 @@ namespace LowBitDiffusion.Kernels.Elementwise;
 public static unsafe class Embeddings
 {
     /// <summary>
-    /// <c>freq_i = exp(−ln(10000)·i/(features/2 − shift))</c>; a row is the sines of <c>t·freq_i</c> and then the cosines, or the other way round (Vaswani et al. 2017).
+    /// <c>freq_i = exp(−ln(10000)·i/(features/2 − shift))</c>; a row is the sines of <c>t·freq_i</c> and then the cosines, or the other way round (Vaswani et
+    /// al. 2017).
     /// </summary>
     /// <param name="timesteps">One per row.</param>
     /// <param name="count">Rows.</param>

@@ -15,7 +15,8 @@ internal interface IElementOperator
 }
 
 /// <summary>
-/// The one loop of all elementwise operations: <c>output[row][c] = op(x[row][c], y[row′][c], z[row′][c])</c>, row′ as <see cref="Broadcast"/> says. Pieces are blocks of rows
+/// The one loop of all elementwise operations: <c>output[row][c] = op(x[row][c], y[row′][c], z[row′][c])</c>, row′ as <see cref="Broadcast"/> says. Pieces are
+/// blocks of rows
 /// × channels of about 16 k elements.
 /// </summary>
 internal static unsafe class RowLoop

@@ -29,13 +29,15 @@ public static unsafe class Softmax
     {
         public void Run(int index)
         {
+            float* lanes = stackalloc float[SoftmaxRow<TSimd, TVector>.Lanes];
             int last = Math.Min((index + 1) * height, shape.Rows);
             for (int row = index * height; row < last; row++)
             {
                 float* source = x.Row(row), destination = output.Row(row);
                 float max = SoftmaxRow<TSimd, TVector>.Max(source, shape.Channels, float.MinValue);
-                float sum = SoftmaxRow<TSimd, TVector>.Exponentiate(source, destination, shape.Channels, max);
-                SoftmaxRow<TSimd, TVector>.Scale(destination, destination, shape.Channels, 1 / sum);
+                new Span<float>(lanes, SoftmaxRow<TSimd, TVector>.Lanes).Clear();
+                SoftmaxRow<TSimd, TVector>.Exponentiate(source, destination, shape.Channels, max, lanes);
+                SoftmaxRow<TSimd, TVector>.Scale(destination, destination, shape.Channels, 1 / SoftmaxRow<TSimd, TVector>.Sum(lanes));
             }
         }
     }

@@ -4,7 +4,6 @@ using LowBitDiffusion.Kernels.Numerics;
 namespace LowBitDiffusion.Kernels.Elementwise;
 
 /// <summary>The passes of a softmax over one row.</summary>
-[SkipLocalsInit]
 internal static unsafe class SoftmaxRow<TSimd, TVector> where TSimd : struct, ISimd<TVector> where TVector : struct
 {
     /// <summary>Interleaved partial sums, so that their order does not depend on the width: element i goes to sum i mod 32.</summary>
@@ -15,26 +14,17 @@ internal static unsafe class SoftmaxRow<TSimd, TVector> where TSimd : struct, IS
     public static float Max(float* row, int count, float atLeast)
     {
         int i = 0;
-        float max = atLeast;
-        if (count >= TSimd.Count)
-        {
-            TVector vector = TSimd.Create(atLeast);
-            for (; i <= count - TSimd.Count; i += TSimd.Count) vector = TSimd.Max(vector, TSimd.Load(row + i));
-            float* lanes = stackalloc float[TSimd.Count];
-            TSimd.Store(lanes, vector);
-            for (int lane = 0; lane < TSimd.Count; lane++) max = Simd1.Max(max, lanes[lane]);
-        }
-
+        TVector vector = TSimd.Create(atLeast);
+        for (; i <= count - TSimd.Count; i += TSimd.Count) vector = TSimd.Max(vector, TSimd.Load(row + i));
+        float max = TSimd.MaxAcross(vector);
         for (; i < count; i++) max = Simd1.Max(max, row[i]);
         return max;
     }
 
-    /// <summary>Writes <c>e^(x − max)</c> and returns their sum.</summary>
+    /// <summary>Writes <c>e^(x − max)</c> and adds the results to the partial sums.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static float Exponentiate(float* row, float* output, int count, float max)
+    public static void Exponentiate(float* row, float* output, int count, float max, float* lanes)
     {
-        float* lanes = stackalloc float[Lanes];
-        for (int lane = 0; lane < Lanes; lane += TSimd.Count) TSimd.Store(lanes + lane, default);
         TVector offset = TSimd.Create(max);
         int i = 0;
         for (; i <= count - Lanes; i += Lanes)
@@ -52,7 +42,11 @@ internal static unsafe class SoftmaxRow<TSimd, TVector> where TSimd : struct, IS
             output[i] = Functions.Exp(row[i] - max);
             lanes[lane] += output[i];
         }
+    }
 
+    /// <summary>The sum of the partial sums, which it overwrites.</summary>
+    public static float Sum(float* lanes)
+    {
         for (int half = Lanes / 2; half > 0; half /= 2)
         {
             for (int lane = 0; lane < half; lane++) lanes[lane] += lanes[lane + half];

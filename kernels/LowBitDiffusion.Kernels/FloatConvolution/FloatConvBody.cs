@@ -13,7 +13,8 @@ namespace LowBitDiffusion.Kernels.FloatConvolution;
 ///       for each tile of 8 pixels of the block     sums wait in a stack buffer of block × 32 between the chunks
 ///     epilogue over the sums
 /// </code>
-/// A chunk is a stretch of one kernel row, or several whole kernel rows. Pieces follow each other along the pixels first, so that threads share a group's panels.
+/// A chunk is a stretch of one kernel row, or several whole kernel rows. Pieces follow each other along the pixels first, so that threads share a group's
+/// panels.
 /// </summary>
 [SkipLocalsInit]
 internal readonly unsafe struct FloatConvBody<TSimd, TVector> : IParallelBody where TSimd : struct, ISimd<TVector> where TVector : struct
@@ -67,8 +68,9 @@ internal readonly unsafe struct FloatConvBody<TSimd, TVector> : IParallelBody wh
         {
             int vectors = Panels.Vectors(panel, _geometry.OutChannels, TSimd.Count);
             MultiplyPanel(pixels, rows, panel, vectors, sums);
-            int column = panel * 2 * TSimd.Count;
-            Finish(sums, firstRow, rows, vectors * TSimd.Count, column, Math.Min(vectors * TSimd.Count, _geometry.OutChannels - column));
+            int width = vectors * TSimd.Count, column = panel * 2 * TSimd.Count, columns = Math.Min(width, _geometry.OutChannels - column);
+            int done = Finish<TSimd, TVector>(sums, firstRow, rows, width, column, 0, columns);
+            if (done < columns) Finish<Simd1, float>(sums, firstRow, rows, width, column, done, columns);
         }
     }
 
@@ -106,35 +108,31 @@ internal readonly unsafe struct FloatConvBody<TSimd, TVector> : IParallelBody wh
         }
     }
 
-    private void Finish(float* sums, int firstRow, int rows, int width, int column, int columns)
-    {
-        int pixelsPerImage = _geometry.OutHeight * _geometry.OutWidth;
-        float* bias = _epilogue.Bias == null ? null : _epilogue.Bias + column;
-        for (int i = 0; i < rows; i++)
-        {
-            nint row = firstRow + i;
-            float* vector = _epilogue.ImageVector == null ? null : _epilogue.ImageVector + row / pixelsPerImage * _epilogue.ImageVectorStride + column;
-            float* residual = _epilogue.Residual == null ? null : _epilogue.Residual + row * _epilogue.ResidualStride + column;
-            float* output = _epilogue.Output + row * _epilogue.OutputStride + column;
-            int c = Finish<TSimd, TVector>(sums + i * width, bias, vector, residual, output, 0, columns);
-            Finish<Simd1, float>(sums + i * width, bias, vector, residual, output, c, columns);
-        }
-    }
-
-    /// <summary>The lines of <see cref="ConvEpilogue"/> for whole vectors of columns; returns the first column that is left.</summary>
+    /// <summary>The lines of <see cref="ConvEpilogue"/>, in whole vectors of columns from <paramref name="start"/> on; returns the first column that is
+    /// left.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private int Finish<TLanes, TValue>(float* sums, float* bias, float* vector, float* residual, float* output, int column, int columns)
+    private int Finish<TLanes, TValue>(float* sums, int firstRow, int rows, int width, int firstColumn, int start, int columns)
         where TLanes : struct, ISimd<TValue> where TValue : struct
     {
-        for (; column <= columns - TLanes.Count; column += TLanes.Count)
+        int end = start + (columns - start) / TLanes.Count * TLanes.Count, pixelsPerImage = _geometry.OutHeight * _geometry.OutWidth;
+        float* bias = _epilogue.Bias == null ? null : _epilogue.Bias + firstColumn;
+        TValue scale = TLanes.Create(_epilogue.OutputScale);
+        for (int i = 0; i < rows; i++, sums += width)
         {
-            TValue value = TLanes.Load(sums + column);
-            if (bias != null) value = TLanes.Add(value, TLanes.Load(bias + column));
-            if (vector != null) value = TLanes.Add(value, TLanes.Load(vector + column));
-            if (residual != null) value = TLanes.Add(value, TLanes.Load(residual + column));
-            TLanes.Store(output + column, TLanes.Multiply(value, TLanes.Create(_epilogue.OutputScale)));
+            nint row = firstRow + i;
+            float* vector = _epilogue.ImageVector == null ? null : _epilogue.ImageVector + row / pixelsPerImage * _epilogue.ImageVectorStride + firstColumn;
+            float* residual = _epilogue.Residual == null ? null : _epilogue.Residual + row * _epilogue.ResidualStride + firstColumn;
+            float* output = _epilogue.Output + row * _epilogue.OutputStride + firstColumn;
+            for (int column = start; column < end; column += TLanes.Count)
+            {
+                TValue value = TLanes.Load(sums + column);
+                if (bias != null) value = TLanes.Add(value, TLanes.Load(bias + column));
+                if (vector != null) value = TLanes.Add(value, TLanes.Load(vector + column));
+                if (residual != null) value = TLanes.Add(value, TLanes.Load(residual + column));
+                TLanes.Store(output + column, TLanes.Multiply(value, scale));
+            }
         }
 
-        return column;
+        return end;
     }
 }

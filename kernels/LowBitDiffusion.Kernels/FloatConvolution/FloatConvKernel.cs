@@ -6,7 +6,8 @@ namespace LowBitDiffusion.Kernels.FloatConvolution;
 
 /// <summary>
 /// Convolution in single precision for layers that are not quantized; a linear layer is the 1×1 case (<see cref="ConvGeometry.Linear"/>).
-/// Each output is one chain of fused multiply-adds in the order of the packed weights' K, whatever the tiling: the result is the same bits for any number of threads
+/// Each output is one chain of fused multiply-adds in the order of the packed weights' K, whatever the tiling: the result is the same bits for any number of
+/// threads
 /// and, on processors with fused multiply-add, for every level.
 /// </summary>
 public static unsafe class FloatConvKernel

@@ -2,11 +2,19 @@ using System.Runtime.InteropServices;
 
 namespace LowBitDiffusion.Kernels.Memory;
 
-/// <summary>Native memory, zeroed, aligned to 64 bytes, with 64 readable bytes behind its end: kernels may read whole vectors over a row's end.</summary>
-public sealed unsafe class NativeBuffer : IDisposable
+/// <summary>
+/// Native memory, zeroed, aligned to 64 bytes, with 64 readable bytes behind its end: kernels may read whole vectors over a row's end. Large buffers
+/// ask for large pages, since kernels walk over many rows at once and each lies on a page of its own.
+/// </summary>
+public sealed unsafe partial class NativeBuffer : IDisposable
 {
     /// <summary>Bytes behind the end that may be read (never written).</summary>
     public const int Slack = 64;
+
+    private const nuint LargePage = 2 * 1024 * 1024;
+
+    /// <summary>MADV_HUGEPAGE.</summary>
+    private const int HugePageAdvice = 14;
 
     private static long s_liveBytes;
     private nint _pointer;
@@ -16,7 +24,10 @@ public sealed unsafe class NativeBuffer : IDisposable
     public NativeBuffer(nuint length)
     {
         Length = length;
-        _pointer = (nint)NativeMemory.AlignedAlloc(length + Slack, 64);
+        bool large = OperatingSystem.IsLinux() && length >= LargePage;
+        _pointer = (nint)NativeMemory.AlignedAlloc(length + Slack, large ? LargePage : 64);
+        // Whole large pages only, so that no memory is taken beyond the buffer. A refusal costs speed, nothing else.
+        if (large) _ = AdviseMemory(_pointer, length & ~(LargePage - 1), HugePageAdvice);
         NativeMemory.Clear((void*)_pointer, length + Slack);
         Interlocked.Add(ref s_liveBytes, (long)length);
     }
@@ -47,6 +58,9 @@ public sealed unsafe class NativeBuffer : IDisposable
         Free();
         GC.SuppressFinalize(this);
     }
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int AdviseMemory(nint address, nuint length, int advice);
 
     private void Free()
     {

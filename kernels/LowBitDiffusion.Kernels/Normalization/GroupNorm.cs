@@ -21,8 +21,10 @@ public static unsafe class GroupNorm
     public static long ScratchBytes(in RowShape shape) => (long)shape.Batch * Chunks(shape) * 2 * shape.Channels * sizeof(double);
 
     /// <summary>
-    /// Reads the sources once and writes <c>factor[b][c] = γ[c]/√(var + ε)</c> and <c>offset[b][c] = β[c] − mean·factor</c>, mean and biased variance over the group's channels
-    /// and the image's pixels. With <paramref name="scale"/> and <paramref name="shift"/> both carry the modulation <c>y·(1 + scale[b][c]) + shift[b][c]</c> as well.
+    /// Reads the sources once and writes <c>factor[b][c] = γ[c]/√(var + ε)</c> and <c>offset[b][c] = β[c] − mean·factor</c>, mean and biased variance over the
+    /// group's channels
+    /// and the image's pixels. With <paramref name="scale"/> and <paramref name="shift"/> both carry the modulation <c>y·(1 + scale[b][c]) + shift[b][c]</c> as
+    /// well.
     /// Everything is computed in double precision and rounded once at the end.
     /// </summary>
     /// <param name="pool">Threads.</param>
@@ -50,15 +52,18 @@ public static unsafe class GroupNorm
         int chunks = Chunks(shape), chunkRows = (shape.RowsPerImage + chunks - 1) / chunks;
         MomentsJob job = new(pool, shape, sources, chunks, chunkRows, (double*)scratch);
         SimdDispatch.RunWide(level, ref job);
-        pool.For(shape.Batch, new FoldBody(shape, chunks, (double*)scratch, groups, epsilon, gamma, beta, scale, shift, factor, offset));
+        pool.For(shape.Batch, new FoldBody(shape, (double*)scratch, (nint)chunks * 2 * shape.Channels, groups, epsilon, gamma, beta, scale, shift, factor, offset));
     }
 
     private static int Chunks(in RowShape shape) => Math.Clamp((shape.RowsPerImage + MinChunkRows - 1) / MinChunkRows, 1, MaxChunks);
 
     private readonly struct MomentsJob(WorkerPool pool, RowShape shape, NormSources sources, int chunks, int chunkRows, double* moments) : IWideJob
     {
-        public void Run<TWide, TVector>() where TWide : struct, IWide<TVector> where TVector : struct =>
+        public void Run<TWide, TVector>() where TWide : struct, IWide<TVector> where TVector : struct
+        {
             pool.For(shape.Batch * chunks, new MomentsBody<TWide, TVector>(shape, sources, chunks, chunkRows, moments));
+            pool.For(shape.Batch, new SumBody<TWide, TVector>(moments, chunks, 2 * shape.Channels));
+        }
     }
 
     private readonly struct MomentsBody<TWide, TVector>(RowShape shape, NormSources sources, int chunks, int chunkRows, double* moments) : IParallelBody
@@ -76,19 +81,24 @@ public static unsafe class GroupNorm
         }
     }
 
+    /// <summary>Adds an image's chunks to its first one, in order.</summary>
+    private readonly struct SumBody<TWide, TVector>(double* moments, int chunks, int length) : IParallelBody
+        where TWide : struct, IWide<TVector> where TVector : struct
+    {
+        public void Run(int index)
+        {
+            double* first = moments + (nint)index * chunks * length;
+            for (int chunk = 1; chunk < chunks; chunk++) Moments.Accumulate<TWide, TVector>(first, first + (nint)chunk * length, length);
+        }
+    }
+
     private readonly struct FoldBody(
-        RowShape shape, int chunks, double* moments, int groups, float epsilon, float* gamma, float* beta, RowView scale, RowView shift, float* factor, float* offset) : IParallelBody
+        RowShape shape, double* moments, nint imageStride, int groups, float epsilon, float* gamma, float* beta, RowView scale, RowView shift, float* factor, float* offset) : IParallelBody
     {
         public void Run(int index)
         {
             int channels = shape.Channels, size = channels / groups;
-            double* first = moments + (nint)index * chunks * 2 * channels;
-            for (int chunk = 1; chunk < chunks; chunk++)
-            {
-                double* next = first + (nint)chunk * 2 * channels;
-                for (int i = 0; i < 2 * channels; i++) first[i] += next[i];
-            }
-
+            double* first = moments + index * imageStride;
             double count = (double)size * shape.RowsPerImage;
             for (int start = 0; start < channels; start += size)
             {

@@ -11,7 +11,8 @@ public static unsafe class LayerNorm
     private const int PieceElements = 16 << 10;
 
     /// <summary>
-    /// Mean and <c>1/√(var + ε)</c> (biased variance) of each row. Sums are in double precision over 32 interleaved partial sums: the same bits for every level.
+    /// Mean and <c>1/√(var + ε)</c> (biased variance) of each row. Sums are in double precision over 32 interleaved partial sums: the same bits for every
+    /// level.
     /// </summary>
     /// <param name="pool">Threads.</param>
     /// <param name="shape">Rows and channels.</param>

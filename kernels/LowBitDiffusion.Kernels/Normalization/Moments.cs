@@ -43,15 +43,21 @@ internal static unsafe class Moments
 
         for (int half = RowLanes / 2; half > 0; half /= 2)
         {
-            for (int lane = 0; lane < half; lane++)
-            {
-                lanes[lane] += lanes[lane + half];
-                lanes[RowLanes + lane] += lanes[RowLanes + lane + half];
-            }
+            Accumulate<TWide, TVector>(lanes, lanes + half, half);
+            Accumulate<TWide, TVector>(lanes + RowLanes, lanes + RowLanes + half, half);
         }
 
         sum = lanes[0];
         square = lanes[RowLanes];
+    }
+
+    /// <summary>Adds sums to sums.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Accumulate<TWide, TVector>(double* sums, double* more, int count) where TWide : struct, IWide<TVector> where TVector : struct
+    {
+        int i = 0;
+        for (; i <= count - TWide.Count; i += TWide.Count) TWide.Store(sums + i, TWide.Add(TWide.Load(sums + i), TWide.Load(more + i)));
+        for (; i < count; i++) sums[i] += more[i];
     }
 
     /// <summary>Columns in blocks of four vectors, so that the additions' latency is hidden; returns the first column that is left.</summary>

@@ -1,7 +1,8 @@
 namespace LowBitDiffusion.Kernels.Numerics;
 
 /// <summary>
-/// The operations that float kernels are written in, over a vector of some width. Each is one correctly rounded IEEE operation per lane, so a kernel that uses them
+/// The operations that float kernels are written in, over a vector of some width. Each is one correctly rounded IEEE operation per lane, so a kernel that uses
+/// them
 /// (and splits its sums alike) gives the same bits at every width; with one lane it is its own reference.
 /// </summary>
 /// <typeparam name="TVector">The vector, e.g. <c>Vector512&lt;float&gt;</c>; <c>float</c> for one lane.</typeparam>
@@ -42,6 +43,9 @@ internal unsafe interface ISimd<TVector> where TVector : struct
 
     /// <summary>x &lt; y ? x : y, hence y if one is not a number.</summary>
     static abstract TVector Min(TVector x, TVector y);
+
+    /// <summary>The largest lane, if all are numbers.</summary>
+    static abstract float MaxAcross(TVector x);
 
     /// <summary>|x|.</summary>
     static abstract TVector Abs(TVector x);

@@ -4,7 +4,8 @@ using System.Runtime.Intrinsics.X86;
 
 namespace LowBitDiffusion.Kernels.Numerics;
 
-/// <summary>Sums in double precision over a vector of some width. The square of a float is exact in double precision, so fused or not does not matter.</summary>
+/// <summary>Sums in double precision over a vector of some width. The square of a float is exact in double precision, so fused or not does not
+/// matter.</summary>
 internal unsafe interface IWide<TVector> where TVector : struct
 {
     /// <summary>Lanes.</summary>

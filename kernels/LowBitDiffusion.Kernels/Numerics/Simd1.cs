@@ -76,4 +76,8 @@ internal readonly unsafe struct Simd1 : ISimd<float>
         int exponent = float.IsNaN(n) ? 0 : (int)n, half = exponent >> 1;
         return x * BitConverter.Int32BitsToSingle((half + 127) << 23) * BitConverter.Int32BitsToSingle((exponent - half + 127) << 23);
     }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float MaxAcross(float x) => x;
 }

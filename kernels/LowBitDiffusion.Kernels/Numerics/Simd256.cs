@@ -65,11 +65,13 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> CopySign(Vector256<float> magnitude, Vector256<float> sign) => Avx.Or(Avx.AndNot(Vector256.Create(-0f), magnitude), Avx.And(Vector256.Create(-0f), sign));
+    public static Vector256<float> CopySign(Vector256<float> magnitude, Vector256<float> sign) =>
+        Avx.Or(Avx.AndNot(Vector256.Create(-0f), magnitude), Avx.And(Vector256.Create(-0f), sign));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> SelectAtLeast(Vector256<float> x, Vector256<float> bound, Vector256<float> then, Vector256<float> otherwise) => Avx.BlendVariable(otherwise, then, Avx.CompareGreaterThanOrEqual(x, bound));
+    public static Vector256<float> SelectAtLeast(Vector256<float> x, Vector256<float> bound, Vector256<float> then, Vector256<float> otherwise) =>
+        Avx.BlendVariable(otherwise, then, Avx.CompareGreaterThanOrEqual(x, bound));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -85,4 +87,8 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
         Vector256<float> second = Avx2.ShiftLeftLogical(Avx2.Add(Avx2.Subtract(exponent, half), bias), 23).AsSingle();
         return Avx.Multiply(Avx.Multiply(x, first), second);
     }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float MaxAcross(Vector256<float> x) => Simd128.MaxAcross(Sse.Max(x.GetLower(), x.GetUpper()));
 }

@@ -4,7 +4,8 @@ using System.Runtime.Intrinsics.X86;
 
 namespace LowBitDiffusion.Kernels.Numerics;
 
-/// <summary>Sixteen lanes: AVX-512 F and DQ. Named instructions throughout: the portable operators of <c>Vector512</c> may be split in two where the runtime deems 512 bits slow.</summary>
+/// <summary>Sixteen lanes: AVX-512 F and DQ. Named instructions throughout: the portable operators of <c>Vector512</c> may be split in two where the runtime
+/// deems 512 bits slow.</summary>
 internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
 {
     /// <inheritdoc/>
@@ -24,7 +25,8 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreBytes(byte* destination, Vector512<float> value) => Avx512F.ConvertToVector128Byte(Avx512F.ConvertToVector512Int32(value)).Store(destination);
+    public static void StoreBytes(byte* destination, Vector512<float> value) =>
+        Avx512F.ConvertToVector128Byte(Avx512F.ConvertToVector512Int32(value)).Store(destination);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -60,11 +62,13 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> CopySign(Vector512<float> magnitude, Vector512<float> sign) => Avx512DQ.Or(Avx512DQ.AndNot(Vector512.Create(-0f), magnitude), Avx512DQ.And(Vector512.Create(-0f), sign));
+    public static Vector512<float> CopySign(Vector512<float> magnitude, Vector512<float> sign) =>
+        Avx512DQ.Or(Avx512DQ.AndNot(Vector512.Create(-0f), magnitude), Avx512DQ.And(Vector512.Create(-0f), sign));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> SelectAtLeast(Vector512<float> x, Vector512<float> bound, Vector512<float> then, Vector512<float> otherwise) => Avx512F.BlendVariable(otherwise, then, Avx512F.CompareGreaterThanOrEqual(x, bound));
+    public static Vector512<float> SelectAtLeast(Vector512<float> x, Vector512<float> bound, Vector512<float> then, Vector512<float> otherwise) =>
+        Avx512F.BlendVariable(otherwise, then, Avx512F.CompareGreaterThanOrEqual(x, bound));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -73,4 +77,8 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> ScaleByPowerOfTwo(Vector512<float> x, Vector512<float> n) => Avx512F.Scale(x, n);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float MaxAcross(Vector512<float> x) => Simd256.MaxAcross(Avx.Max(x.GetLower(), x.GetUpper()));
 }

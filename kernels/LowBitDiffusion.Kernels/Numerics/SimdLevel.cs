@@ -25,7 +25,8 @@ public enum SimdLevel
 public static class SimdLevels
 {
     /// <summary>The widest level that is supported.</summary>
-    public static SimdLevel Best => IsSupported(SimdLevel.Vector512) ? SimdLevel.Vector512 : IsSupported(SimdLevel.Vector256) ? SimdLevel.Vector256 : SimdLevel.Vector128;
+    public static SimdLevel Best =>
+        IsSupported(SimdLevel.Vector512) ? SimdLevel.Vector512 : IsSupported(SimdLevel.Vector256) ? SimdLevel.Vector256 : SimdLevel.Vector128;
 
     /// <summary>All supported levels, the reference first.</summary>
     public static IEnumerable<SimdLevel> Supported => Enum.GetValues<SimdLevel>().Where(level => level != SimdLevel.Auto && IsSupported(level));

@@ -63,7 +63,8 @@ public unsafe struct StagingJob
     /// <summary>1/√(variance + ε) of each source row; given exactly where <see cref="RowMean"/> is.</summary>
     public float* RowInverseDeviation;
 
-    /// <summary>Factor of each image and channel, or null: a group normalisation folded by <see cref="Normalization.GroupNorm"/>, a layer normalisation's weight.</summary>
+    /// <summary>Factor of each image and channel, or null: a group normalisation folded by <see cref="Normalization.GroupNorm"/>, a layer normalisation's
+    /// weight.</summary>
     public float* Factor;
 
     /// <summary>Offset of each image and channel; given exactly where <see cref="Factor"/> is.</summary>
@@ -84,7 +85,8 @@ public unsafe struct StagingJob
     /// <summary>Quantizer of the channels from <see cref="SplitChannel"/> on.</summary>
     public ChannelQuantizer SplitQuantizer;
 
-    /// <summary>One 1/(d·s) for each channel instead of the quantizers' <see cref="ChannelQuantizer.InverseScale"/> (weight dilation, smoothing), or null.</summary>
+    /// <summary>One 1/(d·s) for each channel instead of the quantizers' <see cref="ChannelQuantizer.InverseScale"/> (weight dilation, smoothing), or
+    /// null.</summary>
     public float* InverseScales;
 
     /// <summary>Largest code: 2^bits − 1.</summary>

@@ -46,7 +46,8 @@ internal readonly struct NoNormalization : IStagingNormalization
 {
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Invoke<TSimd, TVector>(in StagingRange range, nint channel, TVector x) where TSimd : struct, ISimd<TVector> where TVector : struct => x;
+    public static TVector Invoke<TSimd, TVector>(in StagingRange range, nint channel, TVector x) where TSimd : struct, ISimd<TVector> where TVector : struct =>
+        x;
 }
 
 /// <summary>A factor and an offset per channel.</summary>

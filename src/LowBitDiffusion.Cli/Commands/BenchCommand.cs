@@ -43,7 +43,7 @@ internal sealed class BenchCommand : CliCommand
         IReadOnlyList<BenchmarkResult> results = await Terminal.WithProgressAsync("measuring", json, progress => MeasureAsync(folders, settings, progress, cancellationToken));
         long peak = ResidentMemory.PeakBytes();
         IReadOnlyList<OperationTime>[] operations =
-            [.. folders.Select(folder => OperationProfile.Measure(folder, 2 * settings.Batch, settings.Threads, ProfiledSteps, cancellationToken))];
+            [.. folders.Select(folder => OperationProfile.Measure(folder, settings.Batch, settings.Threads, ProfiledSteps, cancellationToken))];
         if (json) PrintJson(results, operations, peak, settings);
         else Print(results, operations, peak);
         return ExitCode.Success;

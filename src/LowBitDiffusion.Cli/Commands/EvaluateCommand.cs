@@ -1,7 +1,7 @@
 using System.CommandLine;
 using LowBitDiffusion.Cli.Output;
+using LowBitDiffusion.Formats;
 using LowBitDiffusion.Imaging;
-using LowBitDiffusion.IO;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantizer.Evaluation;
 
@@ -21,7 +21,8 @@ internal sealed class EvaluateCommand : CliCommand
     private readonly Option<int> _batch = new("--batch") { Description = "Images asked for at once; the result does not depend on it.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Batch };
     private readonly Option<string?> _classifier = new("--classifier")
     {
-        Description = "Folder of a classifier with reference_statistics.safetensors: adds label accuracy and Fréchet distance to real images.", HelpName = "DIR",
+        Description = "Folder of a classifier with reference_statistics.safetensors: adds label accuracy and Fréchet distance to real images.",
+        HelpName = "DIR",
     };
     private readonly Option<string?> _out = new("--out", "-o") { Description = "Write all figures, image by image, as JSON.", HelpName = "FILE" };
     private readonly Option<string?> _sheet = new("--sheet") { Description = "Write a contact sheet: the reference's images above, the model's below.", HelpName = "FILE" };
@@ -57,7 +58,7 @@ internal sealed class EvaluateCommand : CliCommand
 
         (EvaluationResult result, Image image) = await Terminal.WithProgressAsync("comparing", json, progress => Evaluator.CompareAsync(
             model, reference, ruler, options, new DelegateProgress<double>(fraction => progress.Report(new(fraction))), cancellationToken));
-        if (report is not null) AtomicFile.WriteAllBytes(report, result.ToJson());
+        if (report is not null) OutputFile.WriteAllBytes(report, result.ToJson());
         if (sheet is not null) PngWriter.Save(sheet, image);
         if (json) Terminal.Out.WriteLine(System.Text.Encoding.UTF8.GetString(result.ToJson()));
         else Terminal.Out.Write(result.ToText());

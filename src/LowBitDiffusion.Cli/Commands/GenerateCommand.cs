@@ -99,6 +99,7 @@ internal sealed class GenerateCommand : CliCommand
 
         ModelDescription model = pipeline.Description;
         GenerationRequest request = CreateRequest(parsed, model, like);
+        PictureLayout layout = CreateLayout(parsed, model, request.Labels.Count > 0 ? request.Labels.Count : request.Count, like?.Layout);
         StepClock clock = new();
         IReadOnlyList<GeneratedImage> images = await Terminal.WithProgressAsync("drawing", quiet, progress => pipeline.GenerateAsync(
             request,
@@ -118,7 +119,7 @@ internal sealed class GenerateCommand : CliCommand
             Guidance = request.GuidanceScale!.Value,
             Eta = request.Eta,
             Noise = request.NoiseSource,
-            Layout = CreateLayout(parsed, model, images.Count, like?.Layout),
+            Layout = layout,
         };
         IReadOnlyList<string> files = single ? PictureWriter.WriteSingles(output, images, record, model) : [PictureWriter.WriteGrid(output, images, record, model)];
         Report(quiet, files, record, clock, loading);
@@ -176,9 +177,11 @@ internal sealed class GenerateCommand : CliCommand
     {
         int columns = parsed.GetValue(_columns) ?? like?.Columns ?? (parsed.GetValue(_count) is > 1 and int count && count < images ? count : NearSquare(images));
         int scale = parsed.GetValue(_scale) ?? like?.Scale ?? Math.Max(1, SmallPicture / Math.Max(model.Width, model.Height));
-        return new PictureLayout(
+        PictureLayout layout = new(
             CommonOptions.Checked("columns", columns, 1, MaximumCount), like?.Gap ?? PictureWriter.Gap, CommonOptions.Checked("scale", scale, 1, MaximumScale),
             parsed.GetValue(_captions) || (like?.Captions ?? false));
+        long bytes = PictureWriter.Bytes(layout, model, images);
+        return bytes <= Array.MaxLength ? layout : throw new InvalidRequestException("scale", $"expected a picture of less than {Size.Format(Array.MaxLength)}, found one of {Size.Format(bytes)}");
     }
 
     // A rectangle without holes if there is one that is at most twice as wide as a square.

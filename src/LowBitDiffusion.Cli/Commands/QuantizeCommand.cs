@@ -1,6 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Text.Json;
+using System.Text;
 using LowBitDiffusion.Cli.Inspection;
 using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Formats;
@@ -41,14 +41,18 @@ internal sealed class QuantizeCommand : CliCommand
     private readonly Option<string> _weightRange = new("--weight-range") { Description = "How weight ranges are chosen.", HelpName = "mse|minmax", DefaultValueFactory = _ => "mse" };
     private readonly Option<string> _split = new("--split")
     {
-        Description = "Which concatenated inputs get a quantizer for each half.", HelpName = "none|concatenations|normalized", DefaultValueFactory = _ => "concatenations",
+        Description = "Which concatenated inputs get a quantizer for each half.",
+        HelpName = "none|concatenations|normalized",
+        DefaultValueFactory = _ => "concatenations",
     };
     private readonly Option<int> _group = new("--group-size") { Description = "Input channels that share a weight scale; 0 for one scale per output channel.", HelpName = "N" };
     private readonly Option<bool> _symmetric = new("--symmetric") { Description = "Weights of fewer than 8 bits without zero points." };
     private readonly Option<string> _floatType = new("--float-type") { Description = "How tensors that are not quantized are stored.", HelpName = "f32|f16|bf16", DefaultValueFactory = _ => "f32" };
     private readonly Option<int> _reportImages = new("--report-images")
     {
-        Description = "Images behind the quality report's activations and trajectory; 0 for weights alone.", HelpName = "N", DefaultValueFactory = _ => s_defaults.ReportImages,
+        Description = "Images behind the quality report's activations and trajectory; 0 for weights alone.",
+        HelpName = "N",
+        DefaultValueFactory = _ => s_defaults.ReportImages,
     };
     private readonly Option<bool> _overwrite = new("--overwrite") { Description = "Replace --out if it exists." };
     private readonly Option<int?> _threads = CommonOptions.Threads();
@@ -88,7 +92,7 @@ internal sealed class QuantizeCommand : CliCommand
             () => ModelQuantizer.Run(request, new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage))), cancellationToken), cancellationToken));
         if (json)
         {
-            Terminal.Out.WriteLine(JsonSerializer.Serialize(new { Model = request.Output, report.Bytes, report.FloatBytes, report.Images, report.Trajectory, report.Sizes, report.Modules }, JsonText.Compact));
+            Terminal.Out.WriteLine(Encoding.UTF8.GetString(report.ToJson()));
             return ExitCode.Success;
         }
 

@@ -4,23 +4,18 @@ using System.Text.Json.Serialization;
 
 namespace LowBitDiffusion.Cli.Output;
 
-/// <summary>JSON as <c>lbd</c> writes it: camel case, readable characters, numbers that are not finite as null.</summary>
+/// <summary>JSON as <c>lbd</c> writes it: snake case as in model files, readable characters, numbers that are not finite as null.</summary>
 internal static class JsonText
 {
     /// <summary>On one line.</summary>
-    public static readonly JsonSerializerOptions Compact = Create(indented: false);
+    public static readonly JsonSerializerOptions Compact = Create();
 
-    /// <summary>For people to read.</summary>
-    public static readonly JsonSerializerOptions Indented = Create(indented: true);
-
-    private static JsonSerializerOptions Create(bool indented)
+    private static JsonSerializerOptions Create()
     {
         JsonSerializerOptions options = new()
         {
-            PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+            PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
             Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-            WriteIndented = indented,
-            NewLine = "\n",
             Converters = { new JsonStringEnumConverter(JsonNamingPolicy.KebabCaseLower), new FiniteConverter() },
         };
         options.MakeReadOnly(populateMissingResolver: true);

@@ -10,6 +10,8 @@ internal static class OutputPath
         if (Directory.Exists(path)) throw new OutputException(path, "is a folder, expected the name of a file");
         Guard(path, () =>
         {
+            // Files are renamed into place: a device would be replaced, not written to.
+            if (Path.GetFullPath(path).StartsWith("/dev/", StringComparison.Ordinal)) throw new OutputException(path, "is a device, expected the name of a file");
             string folder = Path.GetDirectoryName(Path.GetFullPath(path)) ?? path;
             if (!Directory.Exists(folder)) throw new OutputException(path, $"there is no folder {folder}");
             Probe(folder);

@@ -59,11 +59,12 @@ public sealed class ActivationRange
         for (int segment = 0; segment < Segments; segment++) this[step, segment].EndBatch();
     }
 
-    /// <summary>The quantizers of all timesteps.</summary>
+    /// <summary>The quantizers of all timesteps, searched in parallel.</summary>
     /// <param name="bits">Bits of a code, 2 to 8.</param>
     public TimestepTable ToTable(int bits)
     {
-        AffineQuantizer[] quantizers = [.. _observers.Select(o => o.Quantizer(bits))];
+        AffineQuantizer[] quantizers = new AffineQuantizer[_observers.Length];
+        Parallel.For(0, quantizers.Length, i => quantizers[i] = _observers[i].Quantizer(bits));
         return new TimestepTable(_timesteps, Array.ConvertAll(quantizers, q => q.Scale), Array.ConvertAll(quantizers, q => q.ZeroPoint), Segments, bits);
     }
 

@@ -46,22 +46,7 @@ public sealed class HistogramObserver : RangeObserver
     public RangeSearchResult<AffineQuantizer> Search(int bits)
     {
         (double Middle, long Count)[] bins = [.. Bins];
-        RangeSearchResult<AffineQuantizer> best = new(default, -1, double.PositiveInfinity);
-        for (int shrink = 0; shrink < RangeSearch.Shrinks; shrink++)
-        {
-            AffineQuantizer candidate = RangeSearch.Candidate(Seen, shrink, bits);
-            double sum = 0;
-            foreach ((double middle, long count) in bins)
-            {
-                double code = Math.Clamp(Math.Round(middle / candidate.Scale), -candidate.ZeroPoint, candidate.MaxCode - candidate.ZeroPoint);
-                sum += count * Math.Pow(Math.Abs(middle - code * candidate.Scale), RangeSearch.Exponent);
-            }
-
-            double score = Count == 0 ? 0 : sum / Count;
-            if (score < best.Score) best = new(candidate, shrink, score);
-        }
-
-        return best;
+        return RangeSearch.Affine(Seen, Array.ConvertAll(bins, bin => (float)bin.Middle), Array.ConvertAll(bins, bin => (double)bin.Count), Math.Max(Count, 1), bits);
     }
 
     /// <inheritdoc/>

@@ -26,14 +26,21 @@ public static class RangeSearch
     /// <param name="values">The values; none give the quantizer of an empty range.</param>
     /// <param name="bits">Bits of a code, 2 to 8.</param>
     /// <exception cref="ArgumentException">A value is not finite or the bits are out of range.</exception>
-    public static RangeSearchResult<AffineQuantizer> Affine(ReadOnlySpan<float> values, int bits)
+    public static RangeSearchResult<AffineQuantizer> Affine(ReadOnlySpan<float> values, int bits) => Affine(ValueRange.Of(values), values, [], values.Length, bits);
+
+    /// <summary>The same for values of which each stands for many.</summary>
+    /// <param name="range">The range that is shrunk.</param>
+    /// <param name="values">The values.</param>
+    /// <param name="weights">How many each stands for; empty for one.</param>
+    /// <param name="total">How many all stand for.</param>
+    /// <param name="bits">Bits of a code, 2 to 8.</param>
+    internal static RangeSearchResult<AffineQuantizer> Affine(ValueRange range, ReadOnlySpan<float> values, ReadOnlySpan<double> weights, double total, int bits)
     {
-        ValueRange range = ValueRange.Of(values);
         RangeSearchResult<AffineQuantizer> best = new(default, -1, double.PositiveInfinity);
         for (int shrink = 0; shrink < Shrinks; shrink++)
         {
-            AffineQuantizer candidate = Candidate(range, shrink, bits);
-            double score = Score(values, candidate.Scale, -candidate.ZeroPoint, candidate.MaxCode - candidate.ZeroPoint);
+            AffineQuantizer candidate = AffineQuantizer.FromRange(Factor(shrink) * range.Min, Factor(shrink) * range.Max, bits);
+            double score = Score(values, weights, total, candidate.Scale, -candidate.ZeroPoint, candidate.MaxCode - candidate.ZeroPoint);
             if (score < best.Score) best = new(candidate, shrink, score);
         }
 
@@ -51,40 +58,40 @@ public static class RangeSearch
         for (int shrink = 0; shrink < Shrinks; shrink++)
         {
             SymmetricQuantizer candidate = SymmetricQuantizer.FromMagnitude(Factor(shrink) * magnitude, bits);
-            double score = Score(values, candidate.Scale, -candidate.MaxCode, candidate.MaxCode);
+            double score = Score(values, [], values.Length, candidate.Scale, -candidate.MaxCode, candidate.MaxCode);
             if (score < best.Score) best = new(candidate, shrink, score);
         }
 
         return best;
     }
 
-    /// <summary>The quantizer of candidate <paramref name="shrink"/> for a range.</summary>
-    internal static AffineQuantizer Candidate(ValueRange range, int shrink, int bits) =>
-        AffineQuantizer.FromRange(Factor(shrink) * range.Min, Factor(shrink) * range.Max, bits);
-
     private static double Factor(int shrink) => 1 - 0.01 * shrink;
 
     // Eight lanes on every machine, emulated where need be, so that the sum has one order everywhere.
-    private static double Score(ReadOnlySpan<float> values, float scale, int lowest, int highest)
+    private static double Score(ReadOnlySpan<float> values, ReadOnlySpan<double> weights, double total, float scale, int lowest, int highest)
     {
         if (values.IsEmpty) return 0;
         Vector256<double> sum = Vector256<double>.Zero;
         ReadOnlySpan<Vector256<float>> vectors = MemoryMarshal.Cast<float, Vector256<float>>(values);
+        ReadOnlySpan<Vector256<double>> counts = MemoryMarshal.Cast<double, Vector256<double>>(weights);
         Vector256<float> step = Vector256.Create(scale), low = Vector256.Create((float)lowest), high = Vector256.Create((float)highest);
-        foreach (Vector256<float> x in vectors) sum += PowerOfError(x, step, low, high);
-        Span<float> rest = stackalloc float[Vector256<float>.Count];
-        rest.Clear();
-        values[(vectors.Length * Vector256<float>.Count)..].CopyTo(rest);
-        sum += PowerOfError(Vector256.Create<float>(rest), step, low, high);
-        return Vector256.Sum(sum) / values.Length;
+        for (int i = 0; i < vectors.Length; i++)
+        {
+            Vector256<float> power = PowerOfError(vectors[i], step, low, high);
+            sum += weights.IsEmpty ? Vector256.WidenLower(power) + Vector256.WidenUpper(power) : Vector256.WidenLower(power) * counts[2 * i] + Vector256.WidenUpper(power) * counts[2 * i + 1];
+        }
+
+        double rest = 0;
+        for (int i = vectors.Length * Vector256<float>.Count; i < values.Length; i++)
+            rest += PowerOfError(Vector256.CreateScalar(values[i]), step, low, high)[0] * (weights.IsEmpty ? 1 : weights[i]);
+        return (Vector256.Sum(sum) + rest) / total;
     }
 
-    private static Vector256<double> PowerOfError(Vector256<float> x, Vector256<float> step, Vector256<float> low, Vector256<float> high)
+    private static Vector256<float> PowerOfError(Vector256<float> x, Vector256<float> step, Vector256<float> low, Vector256<float> high)
     {
         Vector256<float> code = Vector256.Min(Vector256.Max(Vector256.Round(x / step), low), high);
         Vector256<float> error = Vector256.Abs(x - code * step);
         // error^2.4; the logarithm of zero is −∞, whose exponential is zero again.
-        Vector256<float> power = Vector256.Exp(Vector256.Log(error) * (float)Exponent);
-        return Vector256.WidenLower(power) + Vector256.WidenUpper(power);
+        return Vector256.Exp(Vector256.Log(error) * (float)Exponent);
     }
 }

@@ -109,7 +109,7 @@ public static class WeightQuantizer
     }
 
     // The parts of K that share a scale, in the order of the scales' columns.
-    private static (int Start, int Count)[] Ranges(TensorShape shape, WeightQuantizerOptions options)
+    internal static (int Start, int Count)[] Ranges(TensorShape shape, WeightQuantizerOptions options)
     {
         Codes.RequireBits(options.Bits);
         if (options is { Bits: 8, Symmetric: false }) throw new ArgumentException("8-bit weights must be symmetric: centred asymmetric codes do not fit in a signed byte");

@@ -42,6 +42,9 @@ public sealed class GuidedSampler
     {
         if (images < 1) throw new InvalidRequestException("batch", $"expected at least one image, found {images}");
         if (!float.IsFinite(settings.GuidanceScale)) throw new InvalidRequestException("guidance", $"expected a finite number, found {settings.GuidanceScale}");
+        string[] unknown = [.. model.Network.InputNames.Except(["sample", "timestep", "class_labels"])];
+        if (unknown.Length > 0) throw new InvalidRequestException("model", $"its network needs {string.Join(", ", unknown)}, expected sample, timestep and class_labels alone");
+        if (model.HasLabels && model.Labels.Count == 0) throw new InvalidRequestException("model", "its network needs labels, and neither id2label nor the configuration says which there are");
         Guided = settings.GuidanceScale != 1;
         if (Guided && (model.Labels.Count == 0 || model.Folder.NullLabel is null)) throw new InvalidRequestException("guidance", $"the model has no null label, expected 1, found {settings.GuidanceScale}");
         (_model, _settings, Images) = (model, settings, images);
@@ -73,7 +76,7 @@ public sealed class GuidedSampler
     /// <param name="labels">One label per picture; ignored by a model without labels.</param>
     public IReadOnlyDictionary<string, float[]> Conditions(IReadOnlyList<int> labels)
     {
-        if (_model.Network.ClassLabels == 0) return new Dictionary<string, float[]>();
+        if (!_model.HasLabels) return new Dictionary<string, float[]>();
         if (labels.Count != Images) throw new InvalidRequestException("labels", $"expected {Images}, one per image, found {labels.Count}");
         float[] values = [.. labels.Select(label => (float)label), .. Guided ? Enumerable.Repeat((float)_model.Folder.NullLabel!.Value, Images) : []];
         return new Dictionary<string, float[]> { ["class_labels"] = values };

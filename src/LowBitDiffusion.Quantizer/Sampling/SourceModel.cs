@@ -43,13 +43,16 @@ public sealed class SourceModel : IDisposable
     /// <summary>The sampler's configuration.</summary>
     public SchedulerConfig Scheduler { get; }
 
-    /// <summary>Labels that can be asked for, ascending, without the null label; empty for a model without labels.</summary>
+    /// <summary>Whether the network is told a label per picture.</summary>
+    public bool HasLabels => Network.InputNames.Contains("class_labels");
+
+    /// <summary>Labels that can be asked for, ascending, without the null label: those with names, else all; empty for a model without labels.</summary>
     public IReadOnlyList<int> Labels
     {
         get
         {
             IEnumerable<int> labels = Folder.Labels.Count > 0 ? Folder.Labels.Keys : Enumerable.Range(0, Network.ClassLabels);
-            return [.. Network.ClassLabels == 0 ? [] : labels.Where(label => label != Folder.NullLabel)];
+            return [.. HasLabels ? labels.Where(label => label != Folder.NullLabel) : []];
         }
     }
 

@@ -1,3 +1,8 @@
+using System.Runtime.Intrinsics;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Quantizer.Autograd;
+using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
 using LowBitDiffusion.Quantizer.Quantizers;
 
 namespace LowBitDiffusion.Quantizer.Training;
@@ -11,16 +16,17 @@ namespace LowBitDiffusion.Quantizer.Training;
 /// α₀      = −ln((ζ − γ)/(rest − γ) − 1),  rest = w/d − floor(w/d)   so that h(α₀) = rest
 /// R(α, β) = Σ 1 − |2h(α) − 1|^β
 /// </code>
+/// Computed in double precision.
 /// </summary>
 public sealed class AdaRound
 {
     private const double Zeta = 1.1, Gamma = -0.1;
 
-    private readonly double[] _floors;
+    private readonly float[] _floors;
     private readonly float[] _rests;
     private readonly float[] _scales;
     private readonly int[] _zeroPoints;
-    private readonly int _depth;
+    private readonly WeightRanges _ranges;
     private readonly int _last;
 
     /// <summary>Creates the rounding of one weight.</summary>
@@ -30,18 +36,26 @@ public sealed class AdaRound
     /// <param name="bits">Bits of a code, 2 to 8.</param>
     /// <exception cref="ArgumentException">The weight does not divide into output channels, or the bits are out of range.</exception>
     public AdaRound(ReadOnlySpan<float> weight, ReadOnlySpan<float> scales, ReadOnlySpan<int> zeroPoints, int bits)
+        : this(weight, scales, zeroPoints, Rows(weight.Length, scales.Length, bits), (1 << bits) - 1)
     {
-        Codes.RequireBits(bits);
-        if (scales.IsEmpty || scales.Length != zeroPoints.Length || weight.IsEmpty || weight.Length % scales.Length != 0)
-            throw new ArgumentException($"a weight of {weight.Length} elements does not divide into {scales.Length} output channels with {zeroPoints.Length} zero points");
-        (_scales, _zeroPoints, _depth, _last) = (scales.ToArray(), zeroPoints.ToArray(), weight.Length / scales.Length, (1 << bits) - 1);
-        _floors = new double[weight.Length];
+    }
+
+    internal AdaRound(ReadOnlySpan<float> weight, ReadOnlySpan<float> scales, ReadOnlySpan<int> zeroPoints, WeightRanges ranges, int last)
+    {
+        if (scales.Length != ranges.Count || scales.Length != zeroPoints.Length)
+            throw new ArgumentException($"a weight of {ranges.Count} ranges has {scales.Length} steps and {zeroPoints.Length} zero points");
+        (_scales, _zeroPoints, _ranges, _last) = (scales.ToArray(), zeroPoints.ToArray(), ranges, last);
+        _floors = new float[weight.Length];
         _rests = new float[weight.Length];
-        for (int i = 0; i < weight.Length; i++)
+        for (int entry = 0; entry < ranges.Count; entry++)
         {
-            double ratio = (double)weight[i] / _scales[i / _depth];
-            _floors[i] = Math.Floor(ratio);
-            _rests[i] = (float)(ratio - _floors[i]);
+            (int offset, int count) = ranges[entry];
+            for (int i = offset; i < offset + count; i++)
+            {
+                double ratio = (double)weight[i] / _scales[entry], floor = Math.Floor(ratio);
+                _floors[i] = (float)floor;
+                _rests[i] = (float)(ratio - floor);
+            }
         }
     }
 
@@ -49,28 +63,31 @@ public sealed class AdaRound
     public float[] InitialAlpha() => Array.ConvertAll(_rests, rest => (float)-Math.Log((Zeta - Gamma) / (rest - Gamma) - 1));
 
     /// <summary>The soft rounding h of one α.</summary>
-    public static double Soft(double alpha) => Math.Clamp((Zeta - Gamma) * Sigmoid(alpha) + Gamma, 0, 1);
+    public static double Soft(double alpha) => SoftRounding(Vector256.Create(alpha))[0];
 
     /// <summary>The weight while rounding is learned, <c>[N, K]</c>.</summary>
-    public float[] SoftWeight(ReadOnlySpan<float> alpha)
+    /// <param name="alpha">α of every element.</param>
+    /// <param name="pool">Threads; null for the caller's alone.</param>
+    public float[] SoftWeight(ReadOnlyMemory<float> alpha, WorkerPool? pool = null)
     {
-        RequireLength(alpha);
-        float[] weight = new float[_floors.Length];
-        for (int i = 0; i < weight.Length; i++)
-        {
-            int zero = _zeroPoints[i / _depth];
-            weight[i] = (float)((Math.Clamp(_floors[i] + Soft(alpha[i]) + zero, 0, _last) - zero) * _scales[i / _depth]);
-        }
-
+        RequireLength(alpha.Length);
+        float[] weight = Vectors.Allocate(_floors.Length);
+        ForRanges(pool, (entry, offset, count) => WideVectors.Map(
+            _floors.AsSpan(offset, count), alpha.Span.Slice(offset, count), default, weight.AsSpan(offset, count), new SoftWeightFunction(_scales[entry], _zeroPoints[entry], _last)));
         return weight;
     }
 
     /// <summary>The unsigned codes that the learned rounding decides on, <c>[N, K]</c>.</summary>
     public int[] HardCodes(ReadOnlySpan<float> alpha)
     {
-        RequireLength(alpha);
+        RequireLength(alpha.Length);
         int[] codes = new int[_floors.Length];
-        for (int i = 0; i < codes.Length; i++) codes[i] = (int)Math.Clamp(_floors[i] + (alpha[i] >= 0 ? 1 : 0) + _zeroPoints[i / _depth], 0, _last);
+        for (int entry = 0; entry < _ranges.Count; entry++)
+        {
+            (int offset, int count) = _ranges[entry];
+            for (int i = offset; i < offset + count; i++) codes[i] = (int)Math.Clamp((double)_floors[i] + (alpha[i] >= 0 ? 1 : 0) + _zeroPoints[entry], 0, _last);
+        }
+
         return codes;
     }
 
@@ -79,22 +96,27 @@ public sealed class AdaRound
     {
         int[] codes = HardCodes(alpha);
         float[] weight = new float[codes.Length];
-        for (int i = 0; i < weight.Length; i++) weight[i] = (codes[i] - _zeroPoints[i / _depth]) * _scales[i / _depth];
+        for (int entry = 0; entry < _ranges.Count; entry++)
+        {
+            (int offset, int count) = _ranges[entry];
+            for (int i = offset; i < offset + count; i++) weight[i] = (codes[i] - _zeroPoints[entry]) * _scales[entry];
+        }
+
         return weight;
     }
 
     /// <summary>Gradient of α for the gradient <paramref name="upstream"/> of <see cref="SoftWeight"/>.</summary>
-    public float[] Backward(ReadOnlySpan<float> alpha, ReadOnlySpan<float> upstream)
+    /// <param name="alpha">α of every element.</param>
+    /// <param name="upstream">Gradient of the soft weight.</param>
+    /// <param name="pool">Threads; null for the caller's alone.</param>
+    public float[] Backward(ReadOnlyMemory<float> alpha, ReadOnlyMemory<float> upstream, WorkerPool? pool = null)
     {
-        RequireLength(alpha);
-        RequireLength(upstream);
-        float[] gradient = new float[alpha.Length];
-        for (int i = 0; i < gradient.Length; i++)
-        {
-            double code = _floors[i] + Soft(alpha[i]) + _zeroPoints[i / _depth];
-            if (code >= 0 && code <= _last) gradient[i] = (float)(upstream[i] * (double)_scales[i / _depth] * SoftDerivative(alpha[i]));
-        }
-
+        RequireLength(alpha.Length);
+        RequireLength(upstream.Length);
+        float[] gradient = Vectors.Allocate(alpha.Length);
+        ForRanges(pool, (entry, offset, count) => WideVectors.Map(
+            _floors.AsSpan(offset, count), alpha.Span.Slice(offset, count), upstream.Span.Slice(offset, count), gradient.AsSpan(offset, count),
+            new SoftWeightGradient(_scales[entry], _zeroPoints[entry], _last)));
         return gradient;
     }
 
@@ -102,19 +124,20 @@ public sealed class AdaRound
     public static double Regulariser(ReadOnlySpan<float> alpha, double beta)
     {
         double sum = 0;
-        foreach (float a in alpha) sum += 1 - Math.Pow(Math.Abs(2 * Soft(a) - 1), beta);
+        float[] terms = new float[Math.Min(alpha.Length, 4096)];
+        for (int start = 0; start < alpha.Length; start += terms.Length)
+        {
+            Span<float> part = terms.AsSpan(0, Math.Min(terms.Length, alpha.Length - start));
+            WideVectors.Map(alpha.Slice(start, part.Length), default, default, part, new RegulariserTerm(beta));
+            foreach (float term in part) sum += term;
+        }
+
         return sum;
     }
 
     /// <summary>Adds <c>λ·dR/dα</c> to a gradient.</summary>
-    public static void AddRegulariserGradient(ReadOnlySpan<float> alpha, double beta, double lambda, Span<float> gradient)
-    {
-        for (int i = 0; i < alpha.Length; i++)
-        {
-            double centred = 2 * Soft(alpha[i]) - 1;
-            gradient[i] -= (float)(lambda * beta * Math.Pow(Math.Abs(centred), beta - 1) * Math.Sign(centred) * 2 * SoftDerivative(alpha[i]));
-        }
-    }
+    public static void AddRegulariserGradient(ReadOnlySpan<float> alpha, double beta, double lambda, Span<float> gradient) =>
+        WideVectors.Map(alpha, gradient, default, gradient, new RegulariserGradient(beta, lambda));
 
     /// <summary>
     /// The papers' reconstruction loss and its gradient: the squared error summed over channels and averaged over images and pixels
@@ -139,16 +162,79 @@ public sealed class AdaRound
         return (sum / positions, gradient);
     }
 
-    private static double Sigmoid(double alpha) => 1 / (1 + Math.Exp(-alpha));
-
-    private static double SoftDerivative(double alpha)
+    private static WeightRanges Rows(int weight, int rows, int bits)
     {
-        double sigmoid = Sigmoid(alpha), soft = (Zeta - Gamma) * sigmoid + Gamma;
-        return soft is >= 0 and <= 1 ? (Zeta - Gamma) * sigmoid * (1 - sigmoid) : 0;
+        Codes.RequireBits(bits);
+        if (rows == 0 || weight == 0 || weight % rows != 0) throw new ArgumentException($"a weight of {weight} elements does not divide into {rows} output channels");
+        return WeightRanges.Of(new TensorShape(rows, weight / rows), new WeightQuantizerOptions(bits, Symmetric: true));
     }
 
-    private void RequireLength(ReadOnlySpan<float> values)
+    private void ForRanges(WorkerPool? pool, Action<int, int, int> body)
     {
-        if (values.Length != _floors.Length) throw new ArgumentException($"a weight of {_floors.Length} elements needs as many, found {values.Length}");
+        if (pool is not null)
+        {
+            _ranges.For(pool, body);
+            return;
+        }
+
+        for (int entry = 0; entry < _ranges.Count; entry++) body(entry, _ranges[entry].Offset, _ranges[entry].Count);
+    }
+
+    private void RequireLength(int length)
+    {
+        if (length != _floors.Length) throw new ArgumentException($"a weight of {_floors.Length} elements needs as many, found {length}");
+    }
+
+    private static Vector256<double> Sigmoid(Vector256<double> alpha) => Vector256<double>.One / (Vector256<double>.One + Vector256.Exp(-alpha));
+
+    private static Vector256<double> SoftRounding(Vector256<double> alpha) =>
+        Vector256.Min(Vector256.Max(Sigmoid(alpha) * (Zeta - Gamma) + Vector256.Create(Gamma), Vector256<double>.Zero), Vector256<double>.One);
+
+    private static Vector256<double> SoftDerivative(Vector256<double> alpha)
+    {
+        Vector256<double> sigmoid = Sigmoid(alpha), soft = sigmoid * (Zeta - Gamma) + Vector256.Create(Gamma);
+        Vector256<double> inside = Vector256.GreaterThanOrEqual(soft, Vector256<double>.Zero) & Vector256.LessThanOrEqual(soft, Vector256<double>.One);
+        return sigmoid * (Vector256<double>.One - sigmoid) * (Zeta - Gamma) & inside;
+    }
+
+    // The logarithm of zero is −∞, whose exponential is zero again.
+    private static Vector256<double> Power(Vector256<double> magnitude, double exponent) => Vector256.Exp(Vector256.Log(magnitude) * exponent);
+
+    /// <summary>a = floor(w/d), b = α.</summary>
+    private readonly struct SoftWeightFunction(double scale, double zero, double last) : IWideFunction
+    {
+        public Vector256<double> Invoke(Vector256<double> a, Vector256<double> b, Vector256<double> c)
+        {
+            Vector256<double> code = a + SoftRounding(b) + Vector256.Create(zero);
+            return (Vector256.Min(Vector256.Max(code, Vector256<double>.Zero), Vector256.Create(last)) - Vector256.Create(zero)) * scale;
+        }
+    }
+
+    /// <summary>a = floor(w/d), b = α, c = upstream.</summary>
+    private readonly struct SoftWeightGradient(double scale, double zero, double last) : IWideFunction
+    {
+        public Vector256<double> Invoke(Vector256<double> a, Vector256<double> b, Vector256<double> c)
+        {
+            Vector256<double> code = a + SoftRounding(b) + Vector256.Create(zero);
+            Vector256<double> inside = Vector256.GreaterThanOrEqual(code, Vector256<double>.Zero) & Vector256.LessThanOrEqual(code, Vector256.Create(last));
+            return c * scale * SoftDerivative(b) & inside;
+        }
+    }
+
+    /// <summary>a = α.</summary>
+    private readonly struct RegulariserTerm(double beta) : IWideFunction
+    {
+        public Vector256<double> Invoke(Vector256<double> a, Vector256<double> b, Vector256<double> c) =>
+            Vector256<double>.One - Power(Vector256.Abs(SoftRounding(a) * 2 - Vector256<double>.One), beta);
+    }
+
+    /// <summary>a = α, b = gradient so far.</summary>
+    private readonly struct RegulariserGradient(double beta, double lambda) : IWideFunction
+    {
+        public Vector256<double> Invoke(Vector256<double> a, Vector256<double> b, Vector256<double> c)
+        {
+            Vector256<double> centred = SoftRounding(a) * 2 - Vector256<double>.One;
+            return b - Vector256.CopySign(Power(Vector256.Abs(centred), beta - 1), centred) * SoftDerivative(a) * (2 * lambda * beta);
+        }
     }
 }

@@ -63,6 +63,7 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         BeginRequest(timesteps);
         float[] perImage = new float[_plan.Inputs.TryGetValue("timestep", out Node? timestep) ? timestep.Shape.Elements : 1];
         using PinnedSlots pinned = new(_context.Slots, _slotNames);
+        RequireInputs(conditions.Keys, except: ["sample", "timestep"]);
         foreach ((string name, float[] condition) in conditions) pinned.Pin(name, Checked(name, condition));
         if (timestep is not null) pinned.Pin("timestep", perImage);
         Run(PlanPhase.Request, 0, cancellationToken);
@@ -95,6 +96,7 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         BeginRequest([timestep]);
         Dictionary<string, float[]> outputs = _plan.Outputs.ToDictionary(o => o.Key, o => new float[o.Value.Shape.Elements]);
         using PinnedSlots pinned = new(_context.Slots, _slotNames);
+        RequireInputs(inputs.Keys, except: []);
         foreach ((string name, float[] input) in inputs) pinned.Pin(name, Checked(name, input));
         foreach ((string name, float[] output) in outputs) pinned.Pin(name, output, last: true);
         foreach (PlanPhase phase in Enum.GetValues<PlanPhase>()) Run(phase, 0, cancellationToken);
@@ -150,6 +152,12 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         _context.Step = _steps.Pointer + step * _plan.StepBytes;
         foreach (InputQuantizer quantizer in _plan.Quantizers[phase]) quantizer.Select(step);
         _context.Run(_plan.Steps[phase], cancellationToken);
+    }
+
+    private void RequireInputs(IEnumerable<string> given, string[] except)
+    {
+        if (_plan.Inputs.Keys.Except(given).Except(except).FirstOrDefault() is { } missing)
+            throw new InvalidRequestException(missing, $"expected {_plan.Inputs[missing].Shape}, found nothing");
     }
 
     private float[] Checked(string name, float[] values)

@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace LowBitDiffusion.Formats;
 
 /// <summary>
@@ -20,7 +22,7 @@ public sealed class OutputFile : IDisposable
     /// <summary>Starts writing to a stream of the caller's making, so that tests can let it fail.</summary>
     internal static OutputFile Create(string path, Func<string, Stream> open)
     {
-        if (Directory.Exists(path)) throw new OutputException(path, "is a folder, expected a file");
+        CheckPath(path);
         string temporary = $"{path}.{Guid.NewGuid():N}.tmp";
         return new OutputFile(path, temporary, Guard(path, () => open(temporary)));
     }
@@ -33,6 +35,10 @@ public sealed class OutputFile : IDisposable
         file.Write(0, bytes);
         file.Commit();
     }
+
+    /// <summary>Writes a whole file of text, in UTF-8 without a byte order mark.</summary>
+    /// <exception cref="OutputException">It cannot be written.</exception>
+    public static void WriteAllText(string path, string text) => WriteAllBytes(path, Encoding.UTF8.GetBytes(text));
 
     /// <summary>Writes bytes at a place in the file.</summary>
     /// <exception cref="OutputException">They cannot be written, for example because the disk is full.</exception>
@@ -79,6 +85,18 @@ public sealed class OutputFile : IDisposable
         finally
         {
             File.Delete(_temporary);
+        }
+    }
+
+    private static void CheckPath(string path)
+    {
+        try
+        {
+            if (Path.GetFileName(Path.GetFullPath(path)).Length == 0 || Directory.Exists(path)) throw new OutputException(path, "is a folder, expected the name of a file");
+        }
+        catch (Exception e) when (e is ArgumentException or NotSupportedException or PathTooLongException)
+        {
+            throw new OutputException(path, $"is not a path: {e.Message}", e);
         }
     }
 

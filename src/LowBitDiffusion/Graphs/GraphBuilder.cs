@@ -168,7 +168,11 @@ public sealed class GraphBuilder
     public Node Upsample(Node x, int height, int width) => Add(new UpsampleOp(height, width), new(x.Shape[0], x.Shape[1], height, width), x);
 
     /// <summary><see cref="AveragePoolOp"/>.</summary>
-    public Node AveragePool(Node x) => Add(new AveragePoolOp(), new(x.Shape[0], x.Shape[1], x.Shape[2] / 2, x.Shape[3] / 2), x);
+    public Node AveragePool(Node x)
+    {
+        Require(x.Shape.Rank == 4 && x.Shape[2] > 1 && x.Shape[3] > 1, "average pool", $"{x.Shape} has no blocks of 2x2 pixels");
+        return Add(new AveragePoolOp(), new(x.Shape[0], x.Shape[1], x.Shape[2] / 2, x.Shape[3] / 2), x);
+    }
 
     /// <summary><see cref="AttentionOp"/>.</summary>
     public Node Attention(Node q, Node k, Node v, int heads, bool causal = false, Node? mask = null)

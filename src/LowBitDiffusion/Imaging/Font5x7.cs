@@ -1,6 +1,8 @@
 namespace LowBitDiffusion.Imaging;
 
-/// <summary>A dot-matrix face of 5 columns and 7 rows for the printable ASCII characters, drawn here as it looks: twelve characters a band, from the space onwards.</summary>
+/// <summary>
+/// A dot-matrix face of 5 columns and 7 rows for the printable ASCII characters, drawn here as it looks: twelve characters a band, from the space onwards.
+/// </summary>
 internal static class Font5x7
 {
     public const int Width = 5;

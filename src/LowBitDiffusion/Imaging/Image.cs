@@ -22,7 +22,8 @@ public sealed class Image
     public Image(int width, int height, int channels, byte[] pixels)
     {
         int length = CheckedLength(width, height, channels);
-        if (pixels.Length != length) throw new ArgumentException($"{width}x{height} with {channels} channels needs {length} bytes, found {pixels.Length}", nameof(pixels));
+        if (pixels.Length != length)
+            throw new ArgumentException($"{width}x{height} with {channels} channels needs {length} bytes, found {pixels.Length}", nameof(pixels));
         (Width, Height, Channels, Pixels) = (width, height, channels, pixels);
     }
 

@@ -27,7 +27,9 @@ public static class ImageGrid
         for (int i = 0; i < images.Count; i++)
         {
             if ((images[i].Width, images[i].Height, images[i].Channels) != (first.Width, first.Height, first.Channels))
-                throw new ArgumentException($"image {i} is {images[i].Width}x{images[i].Height}x{images[i].Channels}, expected {first.Width}x{first.Height}x{first.Channels}", nameof(images));
+                throw new ArgumentException(
+                    $"image {i} is {images[i].Width}x{images[i].Height}x{images[i].Channels}, expected {first.Width}x{first.Height}x{first.Channels}",
+                    nameof(images));
             (int x, int y) = Position(i, columns, first, gap, scale, caption);
             Paste(images[i], sheet, x, y, scale);
         }
@@ -55,17 +57,22 @@ public static class ImageGrid
     public static void Paste(Image source, Image target, int x, int y, int scale = 1)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(scale, 1);
-        if (source.Channels != target.Channels) throw new ArgumentException($"an image of {source.Channels} channels does not fit on one of {target.Channels}", nameof(source));
-        for (int row = Math.Max(0, -y); row < (long)source.Height * scale && y + row < target.Height; row++)
+        if (source.Channels != target.Channels)
+            throw new ArgumentException($"an image of {source.Channels} channels does not fit on one of {target.Channels}", nameof(source));
+        long right = Math.Min(target.Width, x + (long)source.Width * scale);
+        long bottom = Math.Min(target.Height, y + (long)source.Height * scale);
+        for (int row = Math.Max(0, y); row < bottom; row++)
         {
-            for (int column = Math.Max(0, -x); column < (long)source.Width * scale && x + column < target.Width; column++)
-                source[column / scale, row / scale].CopyTo(target[x + column, y + row]);
+            for (int column = Math.Max(0, x); column < right; column++)
+                source[(int)(((long)column - x) / scale), (int)(((long)row - y) / scale)].CopyTo(target[column, row]);
         }
     }
 
     private static int Extent(int count, int size, int scale, int gap, int extra)
     {
         UInt128 extent = (UInt128)(uint)count * ((UInt128)(uint)size * (uint)scale + (uint)gap + (uint)extra) + (uint)gap;
-        return extent <= (UInt128)Array.MaxLength ? (int)extent : throw new ArgumentOutOfRangeException(nameof(count), $"a sheet of {extent} pixels across is too large");
+        return extent <= (UInt128)Array.MaxLength
+            ? (int)extent
+            : throw new ArgumentOutOfRangeException(nameof(count), $"a sheet of {extent} pixels across is too large");
     }
 }

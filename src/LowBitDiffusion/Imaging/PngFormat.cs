@@ -31,7 +31,8 @@ internal static class PngFormat
     }
 
     /// <summary>
-    /// Replaces a row by its differences from a prediction. <c>a</c> is the pixel to the left, <c>b</c> the one above, <c>c</c> the one above left, all 0 outside the image.
+    /// Replaces a row by its differences from a prediction. <c>a</c> is the pixel to the left, <c>b</c> the one above, <c>c</c> the one above left, all 0
+    /// outside the image.
     /// <code>
     /// 0 none: 0     1 sub: a     2 up: b     3 average: (a + b) div 2     4 Paeth: whichever of a, b, c is nearest to a + b − c
     /// </code>

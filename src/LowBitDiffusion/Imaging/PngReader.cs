@@ -4,7 +4,8 @@ using System.Text;
 namespace LowBitDiffusion.Imaging;
 
 /// <summary>
-/// Reads 8-bit grey, RGB and RGBA PNG files that are not interlaced, with all row filters, and their uncompressed texts. Sizes are bounded before anything is allocated, and exactly the
+/// Reads 8-bit grey, RGB and RGBA PNG files that are not interlaced, with all row filters, and their uncompressed texts. Sizes are bounded before anything is
+/// allocated, and exactly the
 /// image's bytes are decompressed, so a small file cannot ask for much memory or time.
 /// </summary>
 public static class PngReader
@@ -138,7 +139,9 @@ public static class PngReader
     private static int KeywordEnd(ReadOnlySpan<byte> data, string type, string file)
     {
         int end = data.IndexOf((byte)0);
-        return end is > 0 and <= PngFormat.MaximumKeywordLength ? end : throw Bad(file, type, $"expected a keyword of 1 to {PngFormat.MaximumKeywordLength} bytes");
+        return end is > 0 and <= PngFormat.MaximumKeywordLength
+            ? end
+            : throw Bad(file, type, $"expected a keyword of 1 to {PngFormat.MaximumKeywordLength} bytes");
     }
 
     private static void Inflate(Stream compressed, Image image, string file)
@@ -152,7 +155,8 @@ public static class PngReader
             {
                 int filter = zlib.ReadByte();
                 Span<byte> row = image.Pixels.AsSpan(y * stride, stride);
-                if (filter < 0 || zlib.ReadAtLeast(row, stride, throwOnEndOfStream: false) < stride) throw Bad(file, "IDAT", $"ends in row {y} of {image.Height}");
+                if (filter < 0 || zlib.ReadAtLeast(row, stride, throwOnEndOfStream: false) < stride)
+                    throw Bad(file, "IDAT", $"ends in row {y} of {image.Height}");
                 if (filter >= PngFormat.FilterCount) throw Bad(file, "IDAT", $"row {y} has filter {filter}, expected 0 to {PngFormat.FilterCount - 1}");
                 PngFormat.Unfilter(filter, row, above, image.Channels);
                 above = row;

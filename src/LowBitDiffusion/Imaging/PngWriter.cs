@@ -1,11 +1,12 @@
 using System.IO.Compression;
 using System.Text;
-using LowBitDiffusion.IO;
+using LowBitDiffusion.Formats;
 
 namespace LowBitDiffusion.Imaging;
 
 /// <summary>
-/// Writes 8-bit PNG files. Each row gets the filter whose output has the smallest sum of magnitudes (the heuristic of the PNG specification, section 12.8). Texts in Latin-1 are stored as
+/// Writes 8-bit PNG files. Each row gets the filter whose output has the smallest sum of magnitudes (the heuristic of the PNG specification, section 12.8).
+/// Texts in Latin-1 are stored as
 /// <c>tEXt</c>, others as <c>iTXt</c> in UTF-8.
 /// </summary>
 public static class PngWriter
@@ -16,7 +17,7 @@ public static class PngWriter
     /// <param name="texts">Texts to store with it.</param>
     /// <exception cref="OutputException">The file cannot be written.</exception>
     /// <exception cref="InvalidRequestException">A keyword or a text cannot be stored.</exception>
-    public static void Save(string path, Image image, IReadOnlyList<PngText>? texts = null) => AtomicFile.WriteAllBytes(path, Encode(image, texts));
+    public static void Save(string path, Image image, IReadOnlyList<PngText>? texts = null) => OutputFile.WriteAllBytes(path, Encode(image, texts));
 
     /// <summary>Encodes an image.</summary>
     /// <param name="image">The pixels.</param>
@@ -101,7 +102,9 @@ public static class PngWriter
             && keyword.Trim(' ').Length == keyword.Length
             && !keyword.Contains("  ", StringComparison.Ordinal);
         if (!valid)
-            throw new InvalidRequestException("keyword", $"expected 1 to {PngFormat.MaximumKeywordLength} printable Latin-1 characters without surplus spaces, found \"{keyword}\"");
+            throw new InvalidRequestException(
+                "keyword",
+                $"expected 1 to {PngFormat.MaximumKeywordLength} printable Latin-1 characters without surplus spaces, found \"{keyword}\"");
     }
 
     private static void WriteChunk(Stream png, ReadOnlySpan<byte> type, ReadOnlySpan<byte> data)

@@ -1,6 +1,8 @@
 namespace LowBitDiffusion.Imaging;
 
-/// <summary>Draws ASCII text in a built-in 5x7 face: captions of contact sheets, labels of plots. A character takes 6 columns and 8 rows, times the scale.</summary>
+/// <summary>
+/// Draws ASCII text in a built-in 5x7 face: captions of contact sheets, labels of plots. A character takes 6 columns and 8 rows, times the scale.
+/// </summary>
 public static class TextPainter
 {
     /// <summary>Columns from one character to the next at scale 1.</summary>
@@ -30,7 +32,8 @@ public static class TextPainter
     public static void Draw(Image image, string text, int x, int y, ReadOnlySpan<byte> colour, int scale = 1)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(scale, 1);
-        if (colour.Length != image.Channels) throw new ArgumentException($"an image of {image.Channels} channels needs as many values, found {colour.Length}", nameof(colour));
+        if (colour.Length != image.Channels)
+            throw new ArgumentException($"an image of {image.Channels} channels needs as many values, found {colour.Length}", nameof(colour));
         (int column, int line) = (0, 0);
         foreach (char character in text)
         {

@@ -11,7 +11,6 @@ namespace LowBitDiffusion.Models;
 public sealed class AutoencoderKL : INetwork
 {
     private readonly AutoencoderConfig _config;
-    private readonly int _latentSize;
     private readonly bool _quantConv, _postQuantConv;
 
     /// <summary>Reads <c>config.json</c>.</summary>
@@ -23,8 +22,6 @@ public sealed class AutoencoderKL : INetwork
         _postQuantConv = config.GetBool("use_post_quant_conv", true);
         ScalingFactor = config.GetFloat("scaling_factor", 0.18215f);
         ShiftFactor = config.GetNullableFloat("shift_factor") ?? 0;
-        int imageSize = config.HasValue("sample_size") ? config.GetIntPerBlock("sample_size", 2)[0] : 32;
-        _latentSize = Math.Max(imageSize >> (_config.BlockOutChannels.Count - 1), 1);
         ConfigValues.RejectUnknown(config, "force_upcast");
     }
 
@@ -47,13 +44,13 @@ public sealed class AutoencoderKL : INetwork
     public int LatentChannels => _config.LatentChannels;
 
     /// <summary>Rows (and columns) of the image for each of the latent.</summary>
-    public int Factor => 1 << (_config.BlockOutChannels.Count - 1);
+    public int Factor => _config.Factor;
 
     /// <inheritdoc/>
     public IEnumerable<string> LegacyNames(string name) => LegacyAttention.NamesOf(name);
 
     /// <inheritdoc/>
-    public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch) => new Dictionary<string, TensorShape> { ["latent"] = new(batch, _config.LatentChannels, _latentSize, _latentSize) };
+    public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch) => new Dictionary<string, TensorShape> { ["latent"] = _config.Latent(batch, _config.LatentChannels) };
 
     /// <inheritdoc/>
     public Graph Build(IReadOnlyDictionary<string, TensorShape> inputs)

@@ -3,9 +3,56 @@ using LowBitDiffusion.Graphs;
 
 namespace LowBitDiffusion.Models;
 
-/// <summary>Configuration values that are names out of a list. A name that is not in it is an error that shows the list.</summary>
+/// <summary>Configuration values within bounds: names out of a list (a name that is not in it is an error that shows the list), and numbers that a network can be built of.</summary>
 internal static class ConfigValues
 {
+    // Far above every published network, far below where products of two or three overflow.
+    private const int MaxSize = 1 << 16, MaxCount = 1 << 10, MaxBlocks = 16;
+
+    /// <summary>An extent: channels, rows of a kernel.</summary>
+    public static int Size(JsonConfig config, string key, int? whenMissing = null, int most = MaxSize) => Within(config, key, config.GetInt(key, whenMissing), most);
+
+    /// <summary>An extent or null.</summary>
+    public static int? OptionalSize(JsonConfig config, string key, int? whenMissing = null) =>
+        config.GetNullableInt(key, whenMissing) is { } size ? Within(config, key, size, MaxSize) : null;
+
+    /// <summary>A number of layers or heads.</summary>
+    public static int Count(JsonConfig config, string key, int? whenMissing = null) => Size(config, key, whenMissing, MaxCount);
+
+    /// <summary>Height and width that the network was trained for: <c>sample_size</c>, one number or two.</summary>
+    public static (int Height, int Width) SampleSize(JsonConfig config, int whenMissing)
+    {
+        const string key = "sample_size";
+        int[] size = config.HasValue(key) ? config.GetIntPerBlock(key, 2) : [whenMissing, whenMissing];
+        return (Within(config, key, size[0], MaxSize), Within(config, key, size[1], MaxSize));
+    }
+
+    /// <summary>Channels of each block.</summary>
+    public static int[] BlockChannels(JsonConfig config, int[]? whenMissing = null)
+    {
+        const string key = "block_out_channels";
+        int[] channels = config.GetIntArray(key, whenMissing);
+        if (channels.Length is 0 or > MaxBlocks) throw Error(config, key, $"expected 1 to {MaxBlocks} blocks, found {channels.Length}");
+        return [.. channels.Select(size => Within(config, key, size, MaxSize))];
+    }
+
+    /// <summary>A number of layers or heads for each block, or one for all.</summary>
+    public static int[] CountPerBlock(JsonConfig config, string key, int blocks, int whenMissing) => SizePerBlock(config, key, blocks, whenMissing, MaxCount);
+
+    /// <summary>An extent for each block, or one for all.</summary>
+    public static int[] SizePerBlock(JsonConfig config, string key, int blocks, int whenMissing, int most = MaxSize) =>
+        [.. config.GetIntPerBlock(key, blocks, whenMissing).Select(size => Within(config, key, size, most))];
+
+    /// <summary>One of a few numbers.</summary>
+    public static int OneOfNumbers(JsonConfig config, string key, int whenMissing, params ReadOnlySpan<int> known)
+    {
+        int value = config.GetInt(key, whenMissing);
+        return known.Contains(value) ? value : throw Error(config, key, $"expected {string.Join(", ", known.ToArray())}; found {value}, which is not supported");
+    }
+
+    private static int Within(JsonConfig config, string key, int value, int most) =>
+        value >= 1 && value <= most ? value : throw Error(config, key, $"expected 1 to {most}, found {value}");
+
     /// <summary>The meaning of a configuration's string.</summary>
     /// <param name="config">Configuration.</param>
     /// <param name="key">Its key.</param>

@@ -28,7 +28,7 @@ public sealed class DiTTransformer2DModel : INetwork
     public DiTTransformer2DModel(JsonConfig config)
     {
         _config = TransformerConfig.Read(config, "ada_norm_zero", normEpsilon: 1e-5f);
-        _labels = config.GetInt("num_embeds_ada_norm", 1000);
+        _labels = ConfigValues.Size(config, "num_embeds_ada_norm", 1000);
         ConfigValues.RejectUnknown(config, "dropout", "norm_num_groups", "upcast_attention");
     }
 

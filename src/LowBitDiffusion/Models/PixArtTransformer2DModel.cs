@@ -18,13 +18,16 @@ namespace LowBitDiffusion.Models;
 public sealed class PixArtTransformer2DModel : INetwork
 {
     private const int SinusoidFeatures = 256;
+
+    // Height, width and aspect ratio share the embedding's channels.
+    private const int SizesEmbedded = 3;
     private const float LastNormEpsilon = 1e-6f;
 
-    private readonly TransformerConfig _config;
-    private readonly int? _captionChannels;
     // PixArt-alpha's pipeline pads every caption to this many tokens.
     private const int TextTokens = 120;
 
+    private readonly TransformerConfig _config;
+    private readonly int? _captionChannels;
     private readonly int _textChannels;
     private readonly bool _conditionedOnSize;
     private readonly float _interpolationScale;
@@ -35,10 +38,12 @@ public sealed class PixArtTransformer2DModel : INetwork
     {
         ConfigValues.OneOf<bool>(config, "attention_type", "default", new() { ["default"] = true });
         _config = TransformerConfig.Read(config, "ada_norm_single", normEpsilon: 1e-6f);
-        _captionChannels = config.GetNullableInt("caption_channels");
-        _textChannels = config.GetInt("cross_attention_dim", _config.Width);
+        _captionChannels = ConfigValues.OptionalSize(config, "caption_channels");
+        _textChannels = ConfigValues.OptionalSize(config, "cross_attention_dim") ?? _config.Width;
         _conditionedOnSize = config.GetNullableBool("use_additional_conditions") ?? _config.SampleSize == 128;
         _interpolationScale = config.GetNullableFloat("interpolation_scale") ?? Math.Max(_config.SampleSize / 64, 1);
+        if (_conditionedOnSize && _config.Width % SizesEmbedded != 0)
+            throw ConfigValues.Error(config, "use_additional_conditions", $"expected a width that divides among three sizes, found {_config.Width}");
         ConfigValues.RejectUnknown(config, "dropout", "norm_num_groups", "num_embeds_ada_norm", "upcast_attention");
     }
 
@@ -105,7 +110,7 @@ public sealed class PixArtTransformer2DModel : INetwork
     /// <summary>Each number of <c>[N, K]</c> embedded in a third of the width: <c>[N, K·width/3]</c>.</summary>
     private Node EmbedSizes(GraphBuilder g, string name, Node sizes)
     {
-        Node each = TimestepEmbedding.Write(g, name, Sinusoid(g, g.Reshape(sizes, new((int)sizes.Shape.Elements))), _config.Width / 3);
+        Node each = TimestepEmbedding.Write(g, name, Sinusoid(g, g.Reshape(sizes, new((int)sizes.Shape.Elements))), _config.Width / SizesEmbedded);
         return g.Reshape(each, new(sizes.Shape[0], sizes.Shape[1] * each.Shape[1]));
     }
 

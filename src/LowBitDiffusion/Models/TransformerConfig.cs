@@ -29,16 +29,16 @@ internal sealed record TransformerConfig
     public static TransformerConfig Read(JsonConfig config, string normType, float normEpsilon)
     {
         ConfigValues.OneOf<bool>(config, "norm_type", normType, new() { [normType] = true });
-        int inChannels = config.GetInt("in_channels", 4);
+        int inChannels = ConfigValues.Size(config, "in_channels", 4);
         return new TransformerConfig
         {
-            Heads = config.GetInt("num_attention_heads", 16),
-            HeadDim = config.GetInt("attention_head_dim", 72),
-            Layers = config.GetInt("num_layers", 28),
+            Heads = ConfigValues.Count(config, "num_attention_heads", 16),
+            HeadDim = ConfigValues.Size(config, "attention_head_dim", 72),
+            Layers = ConfigValues.Count(config, "num_layers", 28),
             InChannels = inChannels,
-            OutChannels = config.GetNullableInt("out_channels") ?? inChannels,
-            SampleSize = config.GetInt("sample_size"),
-            Patch = config.GetInt("patch_size", 2),
+            OutChannels = ConfigValues.OptionalSize(config, "out_channels") ?? inChannels,
+            SampleSize = ConfigValues.Size(config, "sample_size"),
+            Patch = ConfigValues.Size(config, "patch_size", 2, most: 64),
             AttentionBias = config.GetBool("attention_bias", true),
             Activation = ConfigValues.Activation(config, "activation_fn", "gelu-approximate"),
             AffineNorms = config.GetBool("norm_elementwise_affine", false),

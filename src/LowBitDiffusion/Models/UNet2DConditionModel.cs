@@ -12,8 +12,8 @@ namespace LowBitDiffusion.Models;
 /// </summary>
 public sealed class UNet2DConditionModel : INetwork
 {
-    // CLIP's sequence length, and the sizes that SDXL is told: original, crop and target, two numbers each.
-    private const int TextTokens = 77, SizeIds = 6;
+    // CLIP's sequence length.
+    private const int TextTokens = 77;
 
     private readonly UNet2DConditionConfig _config;
 
@@ -38,6 +38,9 @@ public sealed class UNet2DConditionModel : INetwork
     public IReadOnlyList<string> OptionalInputNames => _config.TimeConditionDim is null ? ["encoder_attention_mask"] : ["encoder_attention_mask", "timestep_cond"];
 
     /// <inheritdoc/>
+    public int ClassLabels => _config.ClassEmbedding == ClassEmbedding.Table ? _config.ClassTableRows : 0;
+
+    /// <inheritdoc/>
     public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch)
     {
         Dictionary<string, TensorShape> inputs = new()
@@ -46,9 +49,18 @@ public sealed class UNet2DConditionModel : INetwork
             ["timestep"] = new(batch),
             ["encoder_hidden_states"] = new(batch, TextTokens, _config.CrossAttentionDim),
         };
-        if (_config.ClassEmbedding != ClassEmbedding.None) inputs["class_labels"] = _config.ProjectionInputDim > 0 ? new(batch, _config.ProjectionInputDim) : new(batch);
+        if (_config.ClassEmbedding != ClassEmbedding.None)
+        {
+            inputs["class_labels"] = _config.ClassEmbedding switch
+            {
+                ClassEmbedding.Projection => new(batch, _config.ProjectionInputDim),
+                ClassEmbedding.Identity => new(batch, _config.TimeEmbeddingDim),
+                _ => new(batch),
+            };
+        }
+
         if (_config.Addition != AdditionEmbedding.None)
-            (inputs["text_embeds"], inputs["time_ids"]) = (new(batch, _config.ProjectionInputDim - SizeIds * _config.AdditionTimeDim), new(batch, SizeIds));
+            (inputs["text_embeds"], inputs["time_ids"]) = (new(batch, _config.ProjectionInputDim - UNet2DConditionConfig.SizeIds * _config.AdditionTimeDim), new(batch, UNet2DConditionConfig.SizeIds));
         return inputs;
     }
 

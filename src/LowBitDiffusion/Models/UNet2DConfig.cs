@@ -74,8 +74,8 @@ internal sealed record UNet2DConfig
     /// <exception cref="ModelFormatException">A value is missing, of the wrong kind, or not supported.</exception>
     public static UNet2DConfig Read(JsonConfig config)
     {
-        int[] channels = config.GetIntArray("block_out_channels");
-        int groups = config.GetInt("norm_num_groups", 32);
+        int[] channels = ConfigValues.BlockChannels(config);
+        int groups = ConfigValues.Size(config, "norm_num_groups", 32);
         bool scaleShift = ConfigValues.OneOf<bool>(config, "resnet_time_scale_shift", "default", new() { ["default"] = false, ["scale_shift"] = true });
         TimeProjection projection = ConfigValues.OneOf<TimeProjection>(config, "time_embedding_type", "positional", new()
         {
@@ -83,18 +83,18 @@ internal sealed record UNet2DConfig
             ["fourier"] = TimeProjection.Fourier,
             ["learned"] = TimeProjection.Learned,
         });
-        int? classes = config.GetNullableInt("num_class_embeds");
-        int[] size = config.HasValue("sample_size") ? config.GetIntPerBlock("sample_size", 2) : [32, 32];
+        int? classes = ConfigValues.OptionalSize(config, "num_class_embeds");
+        (int height, int width) = ConfigValues.SampleSize(config, whenMissing: 32);
         UNet2DConfig result = new()
         {
-            SampleHeight = size[0],
-            SampleWidth = size[1],
-            InChannels = config.GetInt("in_channels", 3),
-            OutChannels = config.GetInt("out_channels", 3),
+            SampleHeight = height,
+            SampleWidth = width,
+            InChannels = ConfigValues.Size(config, "in_channels", 3),
+            OutChannels = ConfigValues.Size(config, "out_channels", 3),
             CenterInputSample = config.GetBool("center_input_sample", false),
             TimeProjection = projection,
-            TimeTableRows = projection == TimeProjection.Learned ? config.GetInt("num_train_timesteps") : 0,
-            TimeEmbeddingDim = config.GetNullableInt("time_embedding_dim") ?? 4 * channels[0],
+            TimeTableRows = projection == TimeProjection.Learned ? ConfigValues.Size(config, "num_train_timesteps") : 0,
+            TimeEmbeddingDim = ConfigValues.OptionalSize(config, "time_embedding_dim") ?? 4 * channels[0],
             FreqShift = config.GetFloat("freq_shift", 0),
             FlipSinToCos = config.GetBool("flip_sin_to_cos", true),
             Down = Blocks(config, "down_block_types", DownBlocks, "downsample_type", channels.Length),
@@ -103,10 +103,10 @@ internal sealed record UNet2DConfig
             HasMidBlock = ConfigValues.OneOf<bool>(config, "mid_block_type", "UNetMidBlock2D", new() { ["UNetMidBlock2D"] = true }, whenNull: false),
             HasMidAttention = config.GetBool("add_attention", true),
             MidBlockScaleFactor = config.GetFloat("mid_block_scale_factor", 1),
-            LayersPerBlock = config.GetInt("layers_per_block", 2),
-            DownsamplePadding = config.GetInt("downsample_padding", 1),
-            AttentionHeadDim = config.GetNullableInt("attention_head_dim", 8),
-            MidAttentionGroups = config.GetNullableInt("attn_norm_num_groups") ?? (scaleShift ? null : groups),
+            LayersPerBlock = ConfigValues.Count(config, "layers_per_block", 2),
+            DownsamplePadding = ConfigValues.OneOfNumbers(config, "downsample_padding", 1, 0, 1),
+            AttentionHeadDim = ConfigValues.OptionalSize(config, "attention_head_dim", 8),
+            MidAttentionGroups = ConfigValues.OptionalSize(config, "attn_norm_num_groups") ?? (scaleShift ? null : groups),
             Resnet = new ResnetBlock2D
             {
                 Groups = groups,

@@ -12,7 +12,6 @@ namespace LowBitDiffusion.Models;
 public sealed class VQModel : INetwork
 {
     private readonly AutoencoderConfig _config;
-    private readonly int _latentSize;
     private readonly int _codes, _codeChannels;
 
     /// <summary>Reads <c>config.json</c>.</summary>
@@ -20,12 +19,10 @@ public sealed class VQModel : INetwork
     public VQModel(JsonConfig config)
     {
         _config = AutoencoderConfig.Read(config);
-        _codes = config.GetInt("num_vq_embeddings", 256);
-        _codeChannels = config.GetNullableInt("vq_embed_dim") ?? _config.LatentChannels;
+        _codes = ConfigValues.Size(config, "num_vq_embeddings", 256);
+        _codeChannels = ConfigValues.OptionalSize(config, "vq_embed_dim") ?? _config.LatentChannels;
         ScalingFactor = config.GetFloat("scaling_factor", 0.18215f);
         ConfigValues.OneOf<bool>(config, "norm_type", "group", new() { ["group"] = true });
-        int imageSize = config.HasValue("sample_size") ? config.GetIntPerBlock("sample_size", 2)[0] : 32;
-        _latentSize = Math.Max(imageSize >> (_config.BlockOutChannels.Count - 1), 1);
         ConfigValues.RejectUnknown(config, "force_upcast");
     }
 
@@ -45,13 +42,13 @@ public sealed class VQModel : INetwork
     public int LatentChannels => _codeChannels;
 
     /// <summary>Rows (and columns) of the image for each of the latent.</summary>
-    public int Factor => 1 << (_config.BlockOutChannels.Count - 1);
+    public int Factor => _config.Factor;
 
     /// <inheritdoc/>
     public IEnumerable<string> LegacyNames(string name) => LegacyAttention.NamesOf(name);
 
     /// <inheritdoc/>
-    public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch) => new Dictionary<string, TensorShape> { ["latent"] = new(batch, _codeChannels, _latentSize, _latentSize) };
+    public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch) => new Dictionary<string, TensorShape> { ["latent"] = _config.Latent(batch, _codeChannels) };
 
     /// <inheritdoc/>
     public Graph Build(IReadOnlyDictionary<string, TensorShape> inputs)

@@ -1,6 +1,8 @@
 namespace LowBitDiffusion.Randomness;
 
-/// <summary>Noise for a batch <c>[N, …]</c> in which every image draws from a generator of its own: image <c>i</c> is the same whatever the batch around it.</summary>
+/// <summary>
+/// Noise for a batch <c>[N, …]</c> in which every image draws from a generator of its own: image <c>i</c> is the same whatever the batch around it.
+/// </summary>
 public sealed class BatchNoise : INoiseGenerator
 {
     private readonly INoiseGenerator[] _images;

@@ -5,14 +5,18 @@ namespace LowBitDiffusion.Randomness;
 /// <code>
 ///   (offset low, offset high, thread low, thread high)
 /// </code>
-/// Thread <c>i</c> of a grid of T threads draws four normals at a time and stores them at <c>i, i + T, i + 2T, i + 3T</c>, then advances its offset by one and goes on at
+/// Thread <c>i</c> of a grid of T threads draws four normals at a time and stores them at <c>i, i + T, i + 2T, i + 3T</c>, then advances its offset by one and
+/// goes on at
 /// <c>i + 4T</c>. Box-Muller turns the words (a, b) into two of the four normals and (c, d) into the others:
 /// <code>
 ///   u = (a + ½)·2^-32,  v = (b + ½)·2π·2^-32,  s = sqrt(−2 ln u):   s·sin v,  s·cos v
 /// </code>
-/// torch starts one thread per value, rounded up to blocks of 256, as long as the device can hold them (its multiprocessors × resident threads: 221 184 on an A100, 43 008 on an RTX
-/// 3060). <strong>Up to that size</strong> value <c>i</c> is the first normal of thread <c>i</c> and the result is the same on every device; beyond it the numbers depend on the
-/// device, whose thread count <c>gridThreads</c> then has to be given. Latents and small images are far below. The device computes sine, cosine and logarithm with its fast
+/// torch starts one thread per value, rounded up to blocks of 256, as long as the device can hold them (its multiprocessors × resident threads: 221 184 on an
+/// A100, 43 008 on an RTX
+/// 3060). <strong>Up to that size</strong> value <c>i</c> is the first normal of thread <c>i</c> and the result is the same on every device; beyond it the
+/// numbers depend on the
+/// device, whose thread count <c>gridThreads</c> then has to be given. Latents and small images are far below. The device computes sine, cosine and logarithm
+/// with its fast
 /// approximations, so values agree to about 1e-6, not to the bit. Not thread-safe.
 /// </summary>
 public sealed class PhiloxGenerator : INoiseGenerator

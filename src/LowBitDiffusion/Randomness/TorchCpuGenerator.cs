@@ -1,7 +1,8 @@
 namespace LowBitDiffusion.Randomness;
 
 /// <summary>
-/// torch's CPU generator: MT19937 and torch's ways from its words to numbers. Integers, permutations and uniform numbers are torch's bit for bit; normal numbers
+/// torch's CPU generator: MT19937 and torch's ways from its words to numbers. Integers, permutations and uniform numbers are torch's bit for bit; normal
+/// numbers
 /// agree within the last bits of a float, because torch's vectorised logarithm and sine are approximations.
 /// <list type="bullet">
 /// <item>32-bit uniform: <c>(u32 mod 2^24) / 2^24</c>; 64-bit uniform: <c>(u64 mod 2^53) / 2^53</c>, a u64 being the first draw above the second.</item>
@@ -123,7 +124,8 @@ public sealed class TorchCpuGenerator : INoiseGenerator
         return radius * Math.Cos(angle);
     }
 
-    // Radius and angle are rounded to float where torch rounds them; the transcendental functions run in double, so that the result does not depend on a platform's float library.
+    // Radius and angle are rounded to float where torch rounds them; the transcendental functions run in double, so that the result does not depend on a
+    // platform's float library.
     private static void TransformBlock(Span<float> block)
     {
         for (int j = 0; j < Block / 2; j++)

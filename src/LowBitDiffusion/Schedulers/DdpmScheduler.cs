@@ -3,7 +3,8 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// DDPM's ancestral sampling: Ho, Jain and Abbeel, "Denoising Diffusion Probabilistic Models" (2020), equations 6 and 7, with ᾱ' of the next timestep in the list and
+/// DDPM's ancestral sampling: Ho, Jain and Abbeel, "Denoising Diffusion Probabilistic Models" (2020), equations 6 and 7, with ᾱ' of the next timestep in the
+/// list and
 /// <c>α = ᾱ/ᾱ'</c>, <c>β = 1 − α</c>.
 /// <code>
 /// x' = √ᾱ' β/(1 − ᾱ) x₀ + √α (1 − ᾱ')/(1 − ᾱ) x + s z          no noise at timestep 0
@@ -14,6 +15,7 @@ namespace LowBitDiffusion.Schedulers;
 internal sealed class DdpmScheduler : Scheduler
 {
     private const double SmallestVariance = 1e-20;
+    private readonly SchedulerConfig _config;
     private readonly DiscretePlan _plan;
     private readonly OriginalLimiter _limiter;
     private readonly Variance _kind;
@@ -29,7 +31,7 @@ internal sealed class DdpmScheduler : Scheduler
 
     private DdpmScheduler(SchedulerConfig config, SamplingRun run, DiscretePlan plan) : base(run, plan)
     {
-        _plan = plan;
+        (_config, _plan) = (config, plan);
         _limiter = new OriginalLimiter(config, run, clipByDefault: true);
         _kind = config.Choice(
             "variance_type",
@@ -64,7 +66,7 @@ internal sealed class DdpmScheduler : Scheduler
     protected override void Advance(int call, ReadOnlySpan<float> prediction, Span<float> sample, INoiseGenerator noise)
     {
         if (_kind == Variance.LearnedRange && !_hasLearned)
-            throw new ArgumentException("the scheduler's variance_type is learned_range, but the model predicts no variance", nameof(prediction));
+            throw _config.Error("variance_type", "learned_range needs a model that predicts a variance, which this one does not");
         NoiseLevel level = Level(call);
         NoiseLevel next = _plan.LevelOrFinal(call + 1 < Timesteps.Count ? (int)Timesteps[call + 1] : -1, finalIsClean: true);
         double alpha = level.Alpha * level.Alpha / (next.Alpha * next.Alpha);

@@ -14,14 +14,23 @@ internal sealed record DiscretePlan(NoiseSchedule Schedule, PredictionType Predi
 
     /// <summary>As above with timesteps of the scheduler's own making.</summary>
     /// <exception cref="InvalidRequestException">A timestep is outside the schedule.</exception>
+    /// <exception cref="ModelFormatException">The model predicts noise where there is no signal.</exception>
     public static DiscretePlan Read(SchedulerConfig config, NoiseSchedule schedule, float[] timesteps)
     {
         float largest = timesteps.Max();
         if (largest >= config.TrainSteps)
-            throw new InvalidRequestException("steps", $"the run begins at timestep {largest}, but the model was trained on 0 to {config.TrainSteps - 1}; ask for fewer steps");
-        return new DiscretePlan(schedule, ReadPrediction(config), timesteps);
+            throw new InvalidRequestException(
+                "steps",
+                $"the run begins at timestep {largest}, but the model was trained on 0 to {config.TrainSteps - 1}; ask for fewer steps");
+        PredictionType prediction = ReadPrediction(config);
+        if (prediction == PredictionType.Epsilon && schedule.AlphasCumprod[(int)largest] == 0)
+            throw config.Error(
+                "prediction_type",
+                $"epsilon says nothing about the sample at timestep {largest}, which is pure noise (rescale_betas_zero_snr); expected v_prediction or sample");
+        return new DiscretePlan(schedule, prediction, timesteps);
     }
 
     /// <summary>The level of a timestep, or beyond the end of the run that of a clean sample or of timestep 0 (<c>set_alpha_to_one</c>).</summary>
-    public NoiseLevel LevelOrFinal(int timestep, bool finalIsClean) => timestep >= 0 ? Schedule.Level(timestep) : finalIsClean ? NoiseLevel.Clean : Schedule.Level(0);
+    public NoiseLevel LevelOrFinal(int timestep, bool finalIsClean) =>
+        timestep >= 0 ? Schedule.Level(timestep) : finalIsClean ? NoiseLevel.Clean : Schedule.Level(0);
 }

@@ -14,7 +14,8 @@ internal enum DpmAlgorithm
 }
 
 /// <summary>
-/// The update of DPM-Solver (Lu, Zhou, Bao, Chen, Li and Zhu 2022) and DPM-Solver++ (Lu et al. 2022), from level s to level t over <c>h = λ_t − λ_s</c>, with the model outputs as a Taylor
+/// The update of DPM-Solver (Lu, Zhou, Bao, Chen, Li and Zhu 2022) and DPM-Solver++ (Lu et al. 2022), from level s to level t over <c>h = λ_t − λ_s</c>, with
+/// the model outputs as a Taylor
 /// series D0, D1, D2 in λ/h:
 /// <code>
 ///            of x               of D0           D1, midpoint      D1, heun and order 3     D2
@@ -69,11 +70,14 @@ internal sealed record DpmSettings(int Order, DpmAlgorithm Algorithm, bool Midpo
                 ("sde-dpmsolver++", DpmAlgorithm.DataStochastic)),
             config.Choice("solver_type", "midpoint", ("midpoint", true), ("heun", false)),
             config.Choice("final_sigmas_type", "zero", ("zero", true), ("sigma_min", false)));
-        if (settings is { Algorithm: DpmAlgorithm.Noise, EndsClean: true }) throw config.Error("final_sigmas_type", "dpmsolver divides by the final sigma, expected \"sigma_min\", found \"zero\"");
+        if (settings is { Algorithm: DpmAlgorithm.Noise, EndsClean: true })
+            throw config.Error("final_sigmas_type", "algorithm_type dpmsolver divides by the final sigma, expected \"sigma_min\", found \"zero\"");
         return settings;
     }
 
-    /// <summary>Steps of training left when the noisiest are clipped at <c>lambda_min_clipped</c>: those whose <c>λ_t = ln(α_t/σ_t)</c> is at least that.</summary>
+    /// <summary>
+    /// Steps of training left when the noisiest are clipped at <c>lambda_min_clipped</c>: those whose <c>λ_t = ln(α_t/σ_t)</c> is at least that.
+    /// </summary>
     public static int LastTimestep(SchedulerConfig config, NoiseSchedule schedule)
     {
         double smallest = config.Number("lambda_min_clipped", double.NegativeInfinity, allowInfinite: true);

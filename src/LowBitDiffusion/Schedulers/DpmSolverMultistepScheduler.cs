@@ -3,7 +3,8 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// DPM-Solver and DPM-Solver++ in multistep form, orders 1 to 3: the Taylor terms of <see cref="DpmCoefficients"/> come from the last model outputs m0, m1, m2 at λ0 &gt; λ1 &gt; λ2.
+/// DPM-Solver and DPM-Solver++ in multistep form, orders 1 to 3: the Taylor terms of <see cref="DpmCoefficients"/> come from the last model outputs m0, m1, m2
+/// at λ0 &gt; λ1 &gt; λ2.
 /// <code>
 /// order 2:  D1 = (m0 − m1)/r0                               r0 = (λ0 − λ1)/h,  r1 = (λ1 − λ2)/h
 /// order 3:  a = (m0 − m1)/r0,  b = (m1 − m2)/r1:            D1 = a + r0/(r0 + r1) (a − b),  D2 = (a − b)/(r0 + r1)
@@ -26,7 +27,8 @@ internal sealed class DpmSolverMultistepScheduler : Scheduler
 
     private DpmSolverMultistepScheduler(SchedulerConfig config, SamplingRun run, DpmSettings settings) : base(run, Plan(config, run, settings))
     {
-        if (settings is { Algorithm: DpmAlgorithm.DataStochastic, Order: 3 }) throw config.Error("solver_order", "expected 1 or 2 with sde-dpmsolver++, found 3");
+        if (settings is { Algorithm: DpmAlgorithm.DataStochastic, Order: 3 })
+            throw config.Error("solver_order", "expected 1 or 2 with sde-dpmsolver++, found 3");
         _settings = settings;
         _lowerOrderFinal = config.Flag("lower_order_final", true) && Timesteps.Count < FewSteps;
         _firstOrderFinal = _lowerOrderFinal || settings.EndsClean || config.Flag("euler_at_final", false);
@@ -74,7 +76,9 @@ internal sealed class DpmSolverMultistepScheduler : Scheduler
     {
         int left = Timesteps.Count - 1 - call;
         int order = Math.Min(_settings.Order, CallsMade + 1);
-        if (left == 0 && _firstOrderFinal) return 1;
+
+        // A final σ that is the last call's leaves nothing to step over, and nothing to divide by.
+        if (left == 0 && (_firstOrderFinal || Level(call + 1) == Level(call))) return 1;
         return left == 1 && _lowerOrderFinal ? Math.Min(order, 2) : order;
     }
 
@@ -83,19 +87,13 @@ internal sealed class DpmSolverMultistepScheduler : Scheduler
     private static SigmaPlan Plan(SchedulerConfig config, SamplingRun run, DpmSettings settings)
     {
         NoiseSchedule forward = NoiseSchedule.FromConfig(config);
-        if (config.Flag("rescale_betas_zero_snr", false)) forward = forward.WithSmallestTerminalAlpha();
         var schedule = new SigmaSchedule(forward);
         int last = DpmSettings.LastTimestep(config, forward);
         TimestepSpacing spacing = TimestepGrid.ReadSpacing(config, "linspace");
-        float[] timesteps = TimestepGrid.WithoutLast(spacing, config.TrainSteps, last, run.Steps, TimestepGrid.ReadOffset(config));
-        double[]? spread = config.Flag("use_karras_sigmas", false) ? SigmaSchedule.Karras(schedule.Largest, schedule.Smallest, run.Steps)
-            : config.Flag("use_lu_lambdas", false) ? SigmaSchedule.LogLinear(schedule.Largest, schedule.Smallest, run.Steps)
-            : null;
+        float[] grid = TimestepGrid.WithoutLast(spacing, config.TrainSteps, last, run.Steps, TimestepGrid.ReadOffset(config));
 
-        // diffusers rounds the timesteps of a spread σ, but with the cosine schedule it cuts them off.
+        // diffusers cuts the timesteps of spread σ off with the cosine schedule, and rounds them with the others.
         bool cosine = config.HasText("beta_schedule", "squaredcos_cap_v2");
-        if (spread is not null) timesteps = Array.ConvertAll(spread, sigma => (float)(cosine ? Math.Floor(schedule.TimestepOf(sigma)) : Math.Round(schedule.TimestepOf(sigma))));
-        double[] sigmas = spread ?? Array.ConvertAll(timesteps, t => schedule.At(t));
-        return SigmaPlan.Preserving(CallPlan.ReadPrediction(config), timesteps, sigmas, settings.EndsClean ? 0 : schedule.Smallest);
+        return SigmaPlan.Preserving(config, run, schedule, grid, settings.EndsClean, knowsLuLambdas: true, truncates: cosine);
     }
 }

@@ -3,7 +3,8 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// DPM-Solver and DPM-Solver++ in singlestep form: calls come in groups of 1, 2 or 3, and every call of a group starts again from the group's first sample, with one model output more. With
+/// DPM-Solver and DPM-Solver++ in singlestep form: calls come in groups of 1, 2 or 3, and every call of a group starts again from the group's first sample,
+/// with one model output more. With
 /// the group's levels s2, s1, s0 (s0 the newest) and h from its first level to the target:
 /// <code>
 /// order 2:  D0 = m1,  D1 = (m0 − m1)/r0                                  r0 = (λ_s0 − λ_first)/h,  r1 = (λ_s1 − λ_first)/h
@@ -24,7 +25,8 @@ internal sealed class DpmSolverSinglestepScheduler : Scheduler
 
     private DpmSolverSinglestepScheduler(SchedulerConfig config, SamplingRun run, DpmSettings settings) : base(run, Plan(config, run, settings))
     {
-        if (settings.Algorithm == DpmAlgorithm.DataStochastic) throw config.Error("algorithm_type", "expected one of dpmsolver++, dpmsolver, found \"sde-dpmsolver++\"");
+        if (settings.Algorithm == DpmAlgorithm.DataStochastic)
+            throw config.Error("algorithm_type", "expected one of dpmsolver++, dpmsolver, found \"sde-dpmsolver++\"");
         _settings = settings;
         _orders = Orders(run.Steps, settings, config.Flag("lower_order_final", false));
         _limiter = new OriginalLimiter(config, run, clipByDefault: null);
@@ -65,35 +67,22 @@ internal sealed class DpmSolverSinglestepScheduler : Scheduler
         sample.Add(-a - b, _outputs[2]);
     }
 
-    /// <summary>The order of each call. A step count the order does not divide, or a final σ of 0, makes the last group smaller whatever the configuration says, as in diffusers.</summary>
+    /// <summary>
+    /// The order of each call: 1, 2, 3, 1, 2, 3, … A count the order does not divide leaves the last group smaller; lowering the final order, or a final σ of
+    /// 0, ends with a group of one.
+    /// </summary>
     private static int[] Orders(int steps, DpmSettings settings, bool lowerOrderFinal)
     {
-        int order = settings.Order;
-        int[] orders = [.. Enumerable.Range(0, steps).Select(call => call % order + 1)];
-        lowerOrderFinal |= steps % order != 0 || settings.EndsClean;
-        if (lowerOrderFinal && steps % order == 0 && order > 1)
-        {
-            // …, 1, 2 becomes …, 1, 1 and …, 1, 2, 3 becomes …, 1, 2, 1.
-            orders[^1] = 1;
-        }
-
-        if (settings.EndsClean) orders[^1] = 1;
+        int[] orders = [.. Enumerable.Range(0, steps).Select(call => call % settings.Order + 1)];
+        if (settings.EndsClean || (lowerOrderFinal && steps % settings.Order == 0)) orders[^1] = 1;
         return orders;
     }
 
     private static SigmaPlan Plan(SchedulerConfig config, SamplingRun run, DpmSettings settings)
     {
+        config.RefuseFlags("rescale_betas_zero_snr");
         NoiseSchedule forward = NoiseSchedule.FromConfig(config);
-        var schedule = new SigmaSchedule(forward);
-        int last = DpmSettings.LastTimestep(config, forward);
-        float[] timesteps = TimestepGrid.WithoutLast(TimestepSpacing.Linspace, config.TrainSteps, last, run.Steps, offset: 0);
-        double[] sigmas = Array.ConvertAll(timesteps, t => schedule.At(t));
-        if (config.Flag("use_karras_sigmas", false))
-        {
-            sigmas = SigmaSchedule.Karras(schedule.Largest, schedule.Smallest, run.Steps);
-            timesteps = Array.ConvertAll(sigmas, sigma => (float)Math.Round(schedule.TimestepOf(sigma)));
-        }
-
-        return SigmaPlan.Preserving(CallPlan.ReadPrediction(config), timesteps, sigmas, settings.EndsClean ? 0 : schedule.Smallest);
+        float[] grid = TimestepGrid.WithoutLast(TimestepSpacing.Linspace, config.TrainSteps, DpmSettings.LastTimestep(config, forward), run.Steps, offset: 0);
+        return SigmaPlan.Preserving(config, run, new SigmaSchedule(forward), grid, settings.EndsClean);
     }
 }

@@ -27,10 +27,6 @@ internal sealed class EulerAncestralScheduler(SchedulerConfig config, SamplingRu
         sample.Add(Math.Sqrt(upSquared), _scratch);
     }
 
-    private static SigmaPlan Plan(SchedulerConfig config, SamplingRun run)
-    {
-        NoiseSchedule forward = NoiseSchedule.FromConfig(config);
-        if (config.Flag("rescale_betas_zero_snr", false)) forward = forward.WithSmallestTerminalAlpha();
-        return SigmaPlan.Exploding(config, run, new SigmaSchedule(forward), knowsKarras: false);
-    }
+    private static SigmaPlan Plan(SchedulerConfig config, SamplingRun run) =>
+        SigmaPlan.Exploding(config, run, new SigmaSchedule(NoiseSchedule.FromConfig(config)), knowsKarras: false);
 }

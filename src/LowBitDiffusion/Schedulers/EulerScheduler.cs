@@ -18,12 +18,11 @@ internal sealed class EulerScheduler : ExplodingScheduler
     private static SigmaPlan Plan(SchedulerConfig config, SamplingRun run)
     {
         config.Choice("timestep_type", "discrete", ("discrete", true));
-        NoiseSchedule forward = NoiseSchedule.FromConfig(config);
-        if (config.Flag("rescale_betas_zero_snr", false)) forward = forward.WithSmallestTerminalAlpha();
-        var schedule = new SigmaSchedule(forward);
+        var schedule = new SigmaSchedule(NoiseSchedule.FromConfig(config));
         double final = config.Choice("final_sigmas_type", "zero", ("zero", 0), ("sigma_min", schedule.Smallest));
         bool logLinear = config.Choice("interpolation_type", "linear", ("linear", false), ("log_linear", true));
-        if (logLinear && config.Flag("use_karras_sigmas", false)) throw config.Error("interpolation_type", "log_linear together with use_karras_sigmas is not supported");
+        if (logLinear && config.Flag("use_karras_sigmas", false))
+            throw config.Error("interpolation_type", "log_linear together with use_karras_sigmas is not supported");
         double? smallest = config.Has("sigma_min") ? config.Number("sigma_min", 0) : null;
         double? largest = config.Has("sigma_max") ? config.Number("sigma_max", 0) : null;
         if (smallest is <= 0) throw config.Error("sigma_min", $"expected more than 0, found {smallest}");

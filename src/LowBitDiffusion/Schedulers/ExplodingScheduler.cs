@@ -1,7 +1,8 @@
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// What Euler, Euler ancestral, Heun and LMS share: they integrate <c>dx/dσ = (x − x₀)/σ = ε</c> of the variance exploding process, the model sees <c>x / √(σ² + 1)</c>, and the run begins
+/// What Euler, Euler ancestral, Heun and LMS share: they integrate <c>dx/dσ = (x − x₀)/σ = ε</c> of the variance exploding process, the model sees <c>x / √(σ²
+/// + 1)</c>, and the run begins
 /// at the largest σ. With leading spacing that σ is not the largest of training, and diffusers begins at <c>√(σ² + 1)</c>.
 /// </summary>
 internal abstract class ExplodingScheduler : Scheduler

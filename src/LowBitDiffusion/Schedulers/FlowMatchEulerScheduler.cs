@@ -3,7 +3,8 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// Euler's method for rectified flow (Liu, Gong and Liu, "Flow Straight and Fast", 2022; Esser et al., "Scaling Rectified Flow Transformers", 2024): <c>x_σ = (1 − σ) x₀ + σ ε</c>, the model
+/// Euler's method for rectified flow (Liu, Gong and Liu, "Flow Straight and Fast", 2022; Esser et al., "Scaling Rectified Flow Transformers", 2024): <c>x_σ =
+/// (1 − σ) x₀ + σ ε</c>, the model
 /// predicts <c>v = ε − x₀</c>, and <c>x' = x + (σ' − σ) v</c>. Timesteps are <c>N σ</c>. The shift moves σ towards noise for larger images:
 /// <code>
 /// static           σ ← s σ / (1 + (s − 1) σ)              applied to the ends of the range, then to every σ

@@ -3,14 +3,14 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// Heun's method (Karras et al. 2022, algorithm 1): an Euler step to σ', the slope there, and the step again with the mean of both slopes. The last step, to σ' = 0, is Euler's alone. So the
+/// Heun's method (Karras et al. 2022, algorithm 1): an Euler step to σ', the slope there, and the step again with the mean of both slopes. The last step, to
+/// σ' = 0, is Euler's alone. So the
 /// calls are
 /// <code>
 /// call       0     1     2     3     4    …    2n−2
 /// level      0     1     1     2     2    …    n−1
 /// half    Euler  Heun Euler  Heun Euler   …   Euler
 /// </code>
-/// A run that begins in the middle begins at an even call.
 /// </summary>
 internal sealed class HeunScheduler : ExplodingScheduler
 {
@@ -27,10 +27,11 @@ internal sealed class HeunScheduler : ExplodingScheduler
 
     protected override OriginalLimiter Limiter => _limiter;
 
+    public override bool CanBeginAt(int call) => call % 2 == 0;
+
     protected override void Advance(int call, ReadOnlySpan<float> prediction, Span<float> sample, INoiseGenerator noise)
     {
         bool euler = call % 2 == 0;
-        if (!euler && CallsMade == 0) throw new InvalidOperationException($"a run begins at an even call, found {call}");
         double step = euler ? Level(call + 1).Sigma - Level(call).Sigma : Level(call).Sigma - Level(call - 1).Sigma;
         if (euler)
         {
@@ -48,8 +49,8 @@ internal sealed class HeunScheduler : ExplodingScheduler
 
     private static CallPlan Plan(SchedulerConfig config, SamplingRun run)
     {
-        NoiseSchedule forward = NoiseSchedule.FromConfig(config, 0.00085, 0.012, "linear");
-        SigmaPlan plan = SigmaPlan.Exploding(config, run, new SigmaSchedule(forward));
+        config.RefuseFlags("rescale_betas_zero_snr");
+        SigmaPlan plan = SigmaPlan.Exploding(config, run, new SigmaSchedule(NoiseSchedule.FromConfig(config, 0.00085, 0.012, "linear")));
         int[] levels = [.. Enumerable.Range(0, 2 * run.Steps - 1).Select(call => (call + 1) / 2)];
         return new CallPlan(plan.Prediction, Array.ConvertAll(levels, i => plan.Timesteps[i]), [.. levels.Select(i => plan.Levels[i]), plan.Levels[^1]]);
     }

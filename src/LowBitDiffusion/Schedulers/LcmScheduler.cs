@@ -3,7 +3,8 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// Multistep consistency sampling: Luo, Tan, Huang, Li and Zhao, "Latent Consistency Models" (2023). Each call jumps to a clean sample and noises it to the next level; the last returns the
+/// Multistep consistency sampling: Luo, Tan, Huang, Li and Zhao, "Latent Consistency Models" (2023). Each call jumps to a clean sample and noises it to the
+/// next level; the last returns the
 /// clean sample.
 /// <code>
 /// s = t · timestep_scaling     y = s/√(s² + σ_d²) x₀ + σ_d²/(s² + σ_d²) x     x' = √ᾱ' y + √(1 − ᾱ') z
@@ -42,7 +43,8 @@ internal sealed class LcmScheduler : Scheduler
     private static DiscretePlan Plan(SchedulerConfig config, SamplingRun run)
     {
         int grid = run.OriginalSteps ?? config.Integer("original_inference_steps", Math.Min(50, config.TrainSteps), 1, config.TrainSteps);
-        if (grid < 1 || grid > config.TrainSteps) throw new InvalidRequestException("original steps", $"expected 1 to {config.TrainSteps}, the model's training steps, found {grid}");
+        if (grid < 1 || grid > config.TrainSteps)
+            throw new InvalidRequestException("original steps", $"expected 1 to {config.TrainSteps}, the model's training steps, found {grid}");
         if (run.Steps > grid) throw new InvalidRequestException("steps", $"expected 1 to {grid}, the steps the model was distilled on, found {run.Steps}");
         int stride = config.TrainSteps / grid;
         double skip = (double)grid / run.Steps;

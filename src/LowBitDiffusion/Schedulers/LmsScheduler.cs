@@ -3,13 +3,13 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// Linear multistep of order 4 (Adams-Bashforth on uneven steps, Crowson's k-diffusion): the slopes of the last four calls are interpolated by a polynomial in σ, which is integrated.
+/// Linear multistep of order 4 (Adams-Bashforth on uneven steps, Crowson's k-diffusion): the slopes of the last four calls are interpolated by a polynomial in
+/// σ, which is integrated.
 /// <code>
 /// x' = x + Σ_k c_k ε_{i−k},    c_k = ∫_{σ_i}^{σ_{i+1}} Π_{j≠k} (τ − σ_{i−j}) / (σ_{i−k} − σ_{i−j}) dτ
 /// </code>
 /// </summary>
-internal sealed class LmsScheduler(SchedulerConfig config, SamplingRun run)
-    : ExplodingScheduler(config, run, SigmaPlan.Exploding(config, run, new SigmaSchedule(NoiseSchedule.FromConfig(config))))
+internal sealed class LmsScheduler(SchedulerConfig config, SamplingRun run) : ExplodingScheduler(config, run, Plan(config, run))
 {
     private const int Order = 4;
     private readonly History _slopes = new(Order, run.SampleLength);
@@ -18,6 +18,12 @@ internal sealed class LmsScheduler(SchedulerConfig config, SamplingRun run)
     {
         ToNoise(Level(call), prediction, sample, _slopes.Push());
         for (int k = 0; k < _slopes.Count; k++) sample.Add(Coefficient(call, k), _slopes[k]);
+    }
+
+    private static SigmaPlan Plan(SchedulerConfig config, SamplingRun run)
+    {
+        config.RefuseFlags("rescale_betas_zero_snr");
+        return SigmaPlan.Exploding(config, run, new SigmaSchedule(NoiseSchedule.FromConfig(config)));
     }
 
     // The integrand has degree 3 at most, which Gauss' rule with two nodes integrates exactly.

@@ -17,7 +17,8 @@ public enum PredictionType
 }
 
 /// <summary>
-/// How much of a noisy sample is signal: <c>x = α x₀ + σ ε</c>. One pair covers the three conventions: variance preserving (α² + σ² = 1: DDPM, DDIM, DPM-Solver), variance exploding
+/// How much of a noisy sample is signal: <c>x = α x₀ + σ ε</c>. One pair covers the three conventions: variance preserving (α² + σ² = 1: DDPM, DDIM,
+/// DPM-Solver), variance exploding
 /// (α = 1: Karras' σ) and flow matching (α = 1 − σ). With <c>k² = α² + σ²</c> a velocity is <c>v = (α ε − σ x₀) / k</c>, so that
 /// <code>
 /// x₀ = (x − σ ε) / α  =  α/k² x − σ/k v  =  x − σ (ε − x₀)  [flow]

@@ -21,7 +21,9 @@ public sealed class NoiseSchedule
     /// <summary>ᾱ per training timestep.</summary>
     public ReadOnlySpan<float> AlphasCumprod => _alphasCumprod;
 
-    /// <summary>Builds the tables of a configuration: <c>beta_schedule</c>, <c>beta_start</c>, <c>beta_end</c>, <c>trained_betas</c>, <c>rescale_betas_zero_snr</c>.</summary>
+    /// <summary>
+    /// Builds the tables of a configuration: <c>beta_schedule</c>, <c>beta_start</c>, <c>beta_end</c>, <c>trained_betas</c>, <c>rescale_betas_zero_snr</c>.
+    /// </summary>
     /// <param name="config">The configuration.</param>
     /// <exception cref="ModelFormatException">A value is unknown or out of range.</exception>
     public static NoiseSchedule FromConfig(SchedulerConfig config) => FromConfig(config, 0.0001, 0.02, "linear");
@@ -43,17 +45,12 @@ public sealed class NoiseSchedule
                 ("sigmoid", () => Array.ConvertAll(Linspace(-6, 6, steps), x => (float)(start + (end - start) / (1 + Math.Exp(-x))))))();
         if (betas.Length != steps) throw config.Error("trained_betas", $"expected num_train_timesteps = {steps} numbers, found {betas.Length}");
         int bad = Array.FindIndex(betas, b => !(b > 0 && b < 1));
-        if (bad >= 0) throw config.Error("beta_schedule", $"every beta must lie between 0 and 1, found {betas[bad]} at timestep {bad}");
+        if (bad >= 0)
+            throw config.Error(
+                "beta_schedule",
+                $"every beta (from beta_start, beta_end or trained_betas) must lie between 0 and 1, found {betas[bad]} at timestep {bad}");
         if (config.Flag("rescale_betas_zero_snr", false)) betas = RescaleToZeroTerminalSnr(betas);
         return new NoiseSchedule(betas, CumulativeAlphas(betas));
-    }
-
-    /// <summary>A schedule whose last ᾱ is replaced by 2^-24, for solvers that divide by ᾱ: a zero terminal SNR then begins at σ = 4096.</summary>
-    internal NoiseSchedule WithSmallestTerminalAlpha()
-    {
-        float[] alphas = [.. _alphasCumprod];
-        alphas[^1] = 1f / (1 << 24);
-        return new NoiseSchedule(_betas, alphas);
     }
 
     /// <summary>The level of a training timestep.</summary>
@@ -122,7 +119,8 @@ public sealed class NoiseSchedule
         return products;
     }
 
-    // Lin, Liu, Li and Yang, "Common Diffusion Noise Schedules and Sample Steps are Flawed" (2023), algorithm 1: shift √ᾱ so that the last is 0, scale so that the first stays.
+    // Lin, Liu, Li and Yang, "Common Diffusion Noise Schedules and Sample Steps are Flawed" (2023), algorithm 1: shift √ᾱ so that the last is 0, scale so that
+    // the first stays.
     private static float[] RescaleToZeroTerminalSnr(float[] betas)
     {
         float[] roots = Array.ConvertAll(CumulativeAlphas(betas), MathF.Sqrt);

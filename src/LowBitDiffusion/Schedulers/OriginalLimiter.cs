@@ -1,7 +1,8 @@
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// Keeps a predicted clean sample inside the data's range: static clipping, or the dynamic thresholding of Saharia et al., "Imagen" (2022), section 2.3, which takes each image's own
+/// Keeps a predicted clean sample inside the data's range: static clipping, or the dynamic thresholding of Saharia et al., "Imagen" (2022), section 2.3, which
+/// takes each image's own
 /// quantile <c>s</c> of |x₀|, limited to [1, sample_max_value], and returns <c>clamp(x₀, −s, s) / s</c>. Thresholding wins over clipping.
 /// </summary>
 internal sealed class OriginalLimiter

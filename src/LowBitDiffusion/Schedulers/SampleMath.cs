@@ -1,7 +1,8 @@
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// The two operations every solver's update is made of. Coefficients are computed in double and applied in float, in the written order and without fused multiply-add, so that a
+/// The two operations every solver's update is made of. Coefficients are computed in double and applied in float, in the written order and without fused
+/// multiply-add, so that a
 /// trajectory is the same on every machine. A sample is small beside the network that predicts it; these loops are not worth vectorising.
 /// </summary>
 internal static class SampleMath

@@ -3,7 +3,8 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// What all schedulers share: the noise level of each model call, conversions between prediction, noise and clean sample, checks, and the separation of a predicted variance. A
+/// What all schedulers share: the noise level of each model call, conversions between prediction, noise and clean sample, checks, and the separation of a
+/// predicted variance. A
 /// scheduler adds its list of calls and <see cref="Advance"/>.
 /// </summary>
 internal abstract class Scheduler : IScheduler
@@ -35,10 +36,13 @@ internal abstract class Scheduler : IScheduler
 
     protected NoiseLevel Level(int call) => _levels[call];
 
+    public virtual bool CanBeginAt(int call) => true;
+
     public virtual bool NeedsNoise(int call) => false;
 
     public void ScaleModelInput(int call, ReadOnlySpan<float> sample, Span<float> scaled)
     {
+        CheckCall(call);
         CheckLength(sample.Length, nameof(sample));
         CheckLength(scaled.Length, nameof(scaled));
         sample.CopyTo(scaled);
@@ -48,9 +52,9 @@ internal abstract class Scheduler : IScheduler
 
     public void Step(int call, ReadOnlySpan<float> prediction, Span<float> sample, INoiseGenerator noise)
     {
-        ArgumentOutOfRangeException.ThrowIfNegative(call);
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(call, _timesteps.Length);
+        CheckCall(call);
         if (_lastCall is { } last && call != last + 1) throw new InvalidOperationException($"call {last} is followed by call {last + 1}, found {call}");
+        if (_lastCall is null && !CanBeginAt(call)) throw new InvalidOperationException($"call {call} continues the one before, the run cannot begin there");
         CheckLength(sample.Length, nameof(sample));
         Advance(call, Mean(prediction), sample, noise);
         _lastCall = call;
@@ -59,6 +63,7 @@ internal abstract class Scheduler : IScheduler
 
     public void PredictOriginal(int call, ReadOnlySpan<float> prediction, ReadOnlySpan<float> sample, Span<float> original)
     {
+        CheckCall(call);
         CheckLength(sample.Length, nameof(sample));
         CheckLength(original.Length, nameof(original));
         ToOriginal(_levels[call], Mean(prediction), sample, original);
@@ -66,6 +71,7 @@ internal abstract class Scheduler : IScheduler
 
     public void AddNoise(int call, ReadOnlySpan<float> original, ReadOnlySpan<float> noise, Span<float> noisy)
     {
+        CheckCall(call);
         CheckLength(original.Length, nameof(original));
         CheckLength(noise.Length, nameof(noise));
         CheckLength(noisy.Length, nameof(noisy));
@@ -119,7 +125,9 @@ internal abstract class Scheduler : IScheduler
     {
         if (prediction.Length == _sampleLength) return prediction;
         if (prediction.Length != 2 * _sampleLength)
-            throw new ArgumentException($"a prediction has {_sampleLength} values, or twice as many with a variance, found {prediction.Length}", nameof(prediction));
+            throw new ArgumentException(
+                $"a prediction has {_sampleLength} values, or twice as many with a variance, found {prediction.Length}",
+                nameof(prediction));
         if (_mean.Length == 0) _mean = new float[_sampleLength];
         int length = _sampleLength / _batch;
         for (int i = 0; i < _batch; i++)
@@ -129,6 +137,11 @@ internal abstract class Scheduler : IScheduler
         }
 
         return _mean;
+    }
+
+    private void CheckCall(int call)
+    {
+        if ((uint)call >= (uint)_timesteps.Length) throw new ArgumentOutOfRangeException(nameof(call), call, $"the run has calls 0 to {_timesteps.Length - 1}");
     }
 
     private void CheckLength(int length, string parameter)

@@ -5,7 +5,8 @@ using System.Text.Json.Nodes;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// A <c>scheduler_config.json</c> read with types. Every scheduler has defaults of its own for the keys a file leaves out, so the reader asks for a key with its default; keys
+/// A <c>scheduler_config.json</c> read with types. Every scheduler has defaults of its own for the keys a file leaves out, so the reader asks for a key with
+/// its default; keys
 /// nobody asks for are ignored, as diffusers does.
 /// </summary>
 public sealed class SchedulerConfig
@@ -20,6 +21,16 @@ public sealed class SchedulerConfig
     public SchedulerConfig(JsonObject json, string file)
     {
         (_json, File) = (json, file);
+        try
+        {
+            // A repeated key comes to light when the object is first looked into.
+            _ = json.Count;
+        }
+        catch (ArgumentException error)
+        {
+            throw new ModelFormatException(file, null, $"repeats a key: {error.Message}", error);
+        }
+
         ClassName = Text("_class_name", null) ?? throw Error("_class_name", "is missing, expected the name of a scheduler");
         TrainSteps = Integer("num_train_timesteps", 1000, 1, MaximumTrainSteps);
     }
@@ -44,7 +55,9 @@ public sealed class SchedulerConfig
     {
         if (Find(key) is not { } node) return absent;
         double value = ToNumber(key, node);
-        return double.IsFinite(value) || (allowInfinite && double.IsInfinity(value)) ? value : throw Error(key, $"expected a finite number, found {node.ToJsonString()}");
+        return double.IsFinite(value) || (allowInfinite && double.IsInfinity(value))
+            ? value
+            : throw Error(key, $"expected a finite number, found {node.ToJsonString()}");
     }
 
     /// <summary>An integer within bounds.</summary>

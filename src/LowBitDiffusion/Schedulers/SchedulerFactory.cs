@@ -25,11 +25,13 @@ public static class SchedulerFactory
     /// <summary>Creates a scheduler for one run.</summary>
     /// <param name="config">The model's configuration.</param>
     /// <param name="run">The request.</param>
-    /// <exception cref="ModelFormatException">The configuration names an unknown scheduler, or holds a value that is unknown, out of range or not supported.</exception>
+    /// <exception cref="ModelFormatException">The configuration names an unknown scheduler, or holds a value that is unknown, out of range or not
+    /// supported.</exception>
     /// <exception cref="InvalidRequestException">Steps, batch or η are out of range, or a value the scheduler requires is missing.</exception>
     public static IScheduler Create(SchedulerConfig config, SamplingRun run)
     {
-        if (run.Steps < 1 || run.Steps > config.TrainSteps) throw new InvalidRequestException("steps", $"expected 1 to {config.TrainSteps}, the model's training steps, found {run.Steps}");
+        if (run.Steps < 1 || run.Steps > config.TrainSteps)
+            throw new InvalidRequestException("steps", $"expected 1 to {config.TrainSteps}, the model's training steps, found {run.Steps}");
         if (run.Batch < 1) throw new InvalidRequestException("batch", $"expected at least one image, found {run.Batch}");
         if (run.SampleLength < 1 || run.SampleLength % run.Batch != 0)
             throw new InvalidRequestException("sample", $"expected a positive multiple of {run.Batch} images, found {run.SampleLength} values");

@@ -1,20 +1,29 @@
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// The noise levels of training as Karras' <c>σ_t = √((1 − ᾱ_t) / ᾱ_t)</c>, and the ways samplers spread σ over a run (Karras, Aittala, Aila and Laine, "Elucidating the Design Space of
+/// The noise levels of training as Karras' <c>σ_t = √((1 − ᾱ_t) / ᾱ_t)</c>, and the ways samplers spread σ over a run (Karras, Aittala, Aila and Laine,
+/// "Elucidating the Design Space of
 /// Diffusion-Based Generative Models", 2022).
 /// </summary>
 internal sealed class SigmaSchedule
 {
     private const double KarrasRho = 7;
+    private const double SmallestAlphaCumprod = 1.0 / (1 << 24);
     private readonly double[] _sigmas;
     private readonly double[] _logSigmas;
 
-    /// <summary>The σ of a forward process, ascending with the timestep.</summary>
+    /// <summary>
+    /// The σ of a forward process, ascending with the timestep. A zero terminal SNR, where σ would be infinite, counts as ᾱ = 2^-24: σ = 4096.
+    /// </summary>
     public SigmaSchedule(NoiseSchedule schedule)
     {
         _sigmas = new double[schedule.AlphasCumprod.Length];
-        for (int t = 0; t < _sigmas.Length; t++) _sigmas[t] = Math.Sqrt((1.0 - schedule.AlphasCumprod[t]) / schedule.AlphasCumprod[t]);
+        for (int t = 0; t < _sigmas.Length; t++)
+        {
+            double alpha = schedule.AlphasCumprod[t] == 0 ? SmallestAlphaCumprod : schedule.AlphasCumprod[t];
+            _sigmas[t] = Math.Sqrt((1 - alpha) / alpha);
+        }
+
         _logSigmas = Array.ConvertAll(_sigmas, Math.Log);
     }
 
@@ -36,9 +45,9 @@ internal sealed class SigmaSchedule
     public double TimestepOf(double sigma)
     {
         double logSigma = Math.Log(Math.Max(sigma, 1e-10));
-        int above = Array.FindIndex(_logSigmas, value => value > logSigma);
-        int low = Math.Clamp(above < 0 ? _logSigmas.Length - 2 : above - 1, 0, Math.Max(_logSigmas.Length - 2, 0));
         if (_logSigmas.Length == 1) return 0;
+        int above = Array.FindIndex(_logSigmas, value => value > logSigma);
+        int low = above < 0 ? _logSigmas.Length - 2 : Math.Max(above - 1, 0);
         return low + Math.Clamp((logSigma - _logSigmas[low]) / (_logSigmas[low + 1] - _logSigmas[low]), 0, 1);
     }
 

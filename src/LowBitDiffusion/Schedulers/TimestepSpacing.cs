@@ -1,6 +1,8 @@
 namespace LowBitDiffusion.Schedulers;
 
-/// <summary>How the timesteps of a run are spread over those of training (table 2 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", 2023).</summary>
+/// <summary>
+/// How the timesteps of a run are spread over those of training (table 2 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", 2023).
+/// </summary>
 internal enum TimestepSpacing
 {
     /// <summary>From 0 upwards in whole steps, then offset; never reaches N−1.</summary>
@@ -66,7 +68,7 @@ internal static class TimestepGrid
     private static float[] Trailing(int from, double step, int steps)
     {
         var timesteps = new float[Math.Min(steps, (int)Math.Ceiling(from / step))];
-        for (int i = 0; i < timesteps.Length; i++) timesteps[i] = (float)(Math.Round(from - i * step) - 1);
+        for (int i = 0; i < timesteps.Length; i++) timesteps[i] = (float)Math.Max(Math.Round(from - i * step) - 1, 0);
         return timesteps;
     }
 

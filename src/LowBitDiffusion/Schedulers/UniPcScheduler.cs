@@ -3,13 +3,15 @@ using LowBitDiffusion.Randomness;
 namespace LowBitDiffusion.Schedulers;
 
 /// <summary>
-/// UniPC: Zhao, Bai, Rao, Zhou and Lu, "A Unified Predictor-Corrector Framework" (2023). The corrector improves the sample of the last step with the model output at the point it
+/// UniPC: Zhao, Bai, Rao, Zhou and Lu, "A Unified Predictor-Corrector Framework" (2023). The corrector improves the sample of the last step with the model
+/// output at the point it
 /// reached, without another call; then the predictor steps on. Both are, with <c>D_k = (m_k − m0)/r_k</c> and <c>r_k = (λ_k − λ0)/h</c>,
 /// <code>
 /// clean sample predicted:   x' = σ'/σ x − α' (φ₁ m0 + B Σ ρ_k D_k)       φ₁ = e^g − 1,  g = −h
 /// noise predicted:          x' = α'/α x − σ' (φ₁ m0 + B Σ ρ_k D_k)                       g = +h
 /// </code>
-/// where B is g (bh1) or φ₁ (bh2) and ρ solves the Vandermonde system <c>Σ_k r_k^{i−1} ρ_k = i! φ_{i+1} / B</c>, i = 1 … order. The corrector adds the new output as r = 1. At order 2 the
+/// where B is g (bh1) or φ₁ (bh2) and ρ solves the Vandermonde system <c>Σ_k r_k^{i−1} ρ_k = i! φ_{i+1} / B</c>, i = 1 … order. The corrector adds the new
+/// output as r = 1. At order 2 the
 /// predictor's ρ, and at order 1 the corrector's, is ½ as in the authors' code.
 /// </summary>
 internal sealed class UniPcScheduler : Scheduler
@@ -65,12 +67,13 @@ internal sealed class UniPcScheduler : Scheduler
         Move(sample, call, _lastOrder, corrected: []);
     }
 
-    // With a final σ of 0 the last h is infinite and only order 1 has a limit.
+    // The last step may lead to σ = 0, infinitely far in λ, or stay where it is (a final σ that is the last call's): only order 1 has a limit there.
     private int OrderAt(int call)
     {
         int order = Math.Min(_order, CallsMade + 1);
         int left = Timesteps.Count - call;
-        return _lowerOrderFinal || Level(Timesteps.Count).Sigma == 0 && left == 1 ? Math.Min(order, left) : order;
+        if (left == 1 && (Level(call + 1).Sigma == 0 || Level(call + 1) == Level(call))) return 1;
+        return _lowerOrderFinal ? Math.Min(order, left) : order;
     }
 
     private void Move(Span<float> sample, int call, int order, ReadOnlySpan<float> corrected)
@@ -148,19 +151,10 @@ internal sealed class UniPcScheduler : Scheduler
 
     private static SigmaPlan Plan(SchedulerConfig config, SamplingRun run)
     {
-        NoiseSchedule forward = NoiseSchedule.FromConfig(config);
-        if (config.Flag("rescale_betas_zero_snr", false)) forward = forward.WithSmallestTerminalAlpha();
-        var schedule = new SigmaSchedule(forward);
+        var schedule = new SigmaSchedule(NoiseSchedule.FromConfig(config));
         TimestepSpacing spacing = TimestepGrid.ReadSpacing(config, "linspace");
-        float[] timesteps = TimestepGrid.WithoutLast(spacing, config.TrainSteps, config.TrainSteps, run.Steps, TimestepGrid.ReadOffset(config));
-        double[] sigmas = Array.ConvertAll(timesteps, t => schedule.At(t));
-        if (config.Flag("use_karras_sigmas", false))
-        {
-            sigmas = SigmaSchedule.Karras(schedule.Largest, schedule.Smallest, run.Steps);
-            timesteps = Array.ConvertAll(sigmas, sigma => (float)Math.Round(schedule.TimestepOf(sigma)));
-        }
-
-        double final = config.Choice("final_sigmas_type", "zero", ("zero", 0), ("sigma_min", schedule.Smallest));
-        return SigmaPlan.Preserving(CallPlan.ReadPrediction(config), timesteps, sigmas, final);
+        float[] grid = TimestepGrid.WithoutLast(spacing, config.TrainSteps, config.TrainSteps, run.Steps, TimestepGrid.ReadOffset(config));
+        bool endsClean = config.Choice("final_sigmas_type", "zero", ("zero", true), ("sigma_min", false));
+        return SigmaPlan.Preserving(config, run, schedule, grid, endsClean);
     }
 }

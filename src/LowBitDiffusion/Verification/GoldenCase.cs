@@ -25,13 +25,11 @@ public sealed class GoldenCase : IDisposable
 
     private readonly string _folder;
     private readonly ComponentFolder _component;
-    private readonly ModelWeights _weights;
 
     private GoldenCase(string folder, ComponentFolder component)
     {
         (_folder, _component) = (folder, component);
         Network = NetworkRegistry.Create(component.Config);
-        _weights = new ModelWeights(component.Weights, Network);
     }
 
     /// <summary>The network.</summary>
@@ -64,8 +62,11 @@ public sealed class GoldenCase : IDisposable
         using SafeTensorsFile io = SafeTensorsFile.Open(Path.Combine(_folder, run));
         (Dictionary<string, TensorShape> shapes, Dictionary<string, float[]> inputs) = Inputs(io);
         Graph graph = Network.Build(shapes);
+        if (inputs.Keys.FirstOrDefault(name => !graph.Inputs.ContainsKey(name)) is { } unknown)
+            throw new ModelFormatException(io.Origin, $"in.{unknown}", $"{Network.ClassName} has no such input; it has {string.Join(", ", graph.Inputs.Keys)}");
         Dictionary<string, GoldenComparison> captured = [];
-        IReadOnlyDictionary<string, float[]> outputs = executor(graph, _weights, inputs, Capture, cancellationToken);
+        ModelWeights weights = ModelLoader.Open(_component, Network, shapes);
+        IReadOnlyDictionary<string, float[]> outputs = executor(graph, weights, inputs, Capture, cancellationToken);
 
         List<GoldenComparison> comparisons = [];
         foreach (string name in io.Tensors.Keys.Order(StringComparer.Ordinal))

@@ -1,5 +1,6 @@
 using Iced.Intel;
 using LowBitDiffusion.Kernels.Assembling;
+using LowBitDiffusion.Kernels.Convolution;
 using Assembler = LowBitDiffusion.Kernels.Assembling.Assembler;
 using Label = LowBitDiffusion.Kernels.Assembling.Label;
 
@@ -27,7 +28,7 @@ public sealed class AssemblerTests
         }
 
         static string Text(Gpr @base, Gpr? index, int displacement) =>
-            $"[{Name(@base)}{(index is { } i ? $"+{Name(i)}" : "")}{(displacement == 0 ? "" : displacement > 0 ? $"+{displacement}" : $"{displacement}")}]";
+            $"[{@base.Name()}{(index is { } i ? $"+{i.Name()}" : "")}{(displacement == 0 ? "" : displacement > 0 ? $"+{displacement}" : $"{displacement}")}]";
     }
 
     private static IEnumerable<TestCaseData> AddressInstructions()
@@ -43,6 +44,7 @@ public sealed class AssemblerTests
         yield return WithAddress((code, address) => code.Add(address, 1000), "add qword ptr {0},1000");
         yield return WithAddress((code, address) => code.Dec(address), "dec qword ptr {0}");
         yield return WithAddress((code, address) => code.Cmp(Gpr.Rbp, address), "cmp rbp,{0}");
+        yield return WithAddress((code, address) => code.Prefetcht0(address), "prefetcht0 {0}");
         yield return WithAddress((code, address) => code.Prefetchw(address), "prefetchw {0}");
         yield return WithAddress((code, address) => code.Vmovups(new Zmm(17), address), "vmovups zmm17,{0}");
         yield return WithAddress((code, address) => code.Vmovups(new Zmm(9), address, new Mask(2)), "vmovups zmm9{{k2}}{{z}},{0}");
@@ -68,6 +70,7 @@ public sealed class AssemblerTests
         yield return WithVectors((code, a, b, c) => code.Vaddps(a, b, c), "vaddps {0},{1},{2}");
         yield return WithVectors((code, a, b, _) => code.Vpslld(a, b, 4), "vpslld {0},{1},4");
         yield return WithVectors((code, a, b, _) => code.Vpsrad(a, b, 4), "vpsrad {0},{1},4");
+        yield return WithVectors((code, a, b, _) => code.Vmovaps(a, b), "vmovaps {0},{1}");
         yield return WithVectors((code, a, b, _) => code.Vcvtdq2ps(a, b), "vcvtdq2ps {0},{1}");
     }
 
@@ -122,7 +125,7 @@ public sealed class AssemblerTests
         {
             Assembler code = new();
             ((Action<Assembler, Gpr>)write)(code, register);
-            Assert.That(Disassemble(code), Is.EqualTo(string.Format(null, text, Name(register), Name32(register))));
+            Assert.That(Disassemble(code), Is.EqualTo(string.Format(null, text, register.Name(), register.Name32())));
         }
     }
 
@@ -157,6 +160,22 @@ public sealed class AssemblerTests
         Assert.That(Disassemble(code).Split("; ", StringSplitOptions.RemoveEmptyEntries).Skip(before), Is.All.StartsWith("nop").Or.EqualTo("xchg ax,ax"));
     }
 
+    [TestCase(false)]
+    [TestCase(true)]
+    public void The_listing_of_the_kernels_is_what_their_code_says(bool windows)
+    {
+        List<string> listing = [];
+        Assembler code = new(listing);
+        Avx512VnniQuantizedConv.Write(code, windows ? CallingConvention.Windows : CallingConvention.SystemV);
+
+        IEnumerable<string> listed = listing.Where(line => !line.StartsWith(';') && !line.StartsWith("align") && !line.EndsWith(':')).Select(WithoutTarget);
+        IEnumerable<string> read = Disassemble(code).Split("; ").Where(line => !line.Contains("nop") && line != "xchg ax,ax").Select(WithoutTarget);
+
+        Assert.That(read, Is.EqualTo(listed));
+
+        static string WithoutTarget(string line) => line.StartsWith('j') ? line.Split(' ')[0] : line;
+    }
+
     private static TestCaseData WithAddress(Action<Assembler, Address> write, string text) => new(write, text);
 
     private static TestCaseData WithVectors(Action<Assembler, Zmm, Zmm, Zmm> write, string text) => new(write, text);
@@ -188,8 +207,4 @@ public sealed class AssemblerTests
 
         return string.Join("; ", lines);
     }
-
-    private static string Name(Gpr register) => register.ToString().ToLowerInvariant();
-
-    private static string Name32(Gpr register) => register < Gpr.R8 ? "e" + Name(register)[1..] : Name(register) + "d";
 }

@@ -1,5 +1,6 @@
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.Memory;
+using LowBitDiffusion.Kernels.Tests.Memory;
 using LowBitDiffusion.Kernels.Threading;
 
 namespace LowBitDiffusion.Kernels.Tests.Convolution;
@@ -92,7 +93,7 @@ internal sealed unsafe class QuantizedConvProblem
             }
         }
 
-        return output;
+        return output[..^_case.OutputGap];
     }
 
     internal PackedWeights Pack(QuantizedConvKernel kernel) =>
@@ -106,37 +107,38 @@ internal sealed unsafe class QuantizedConvProblem
 
     internal float[] Run(QuantizedConvKernel kernel, WorkerPool pool, PackedWeights weights, int repeats)
     {
-        // What lies behind the image may be read but must not matter.
-        using NativeBuffer input = new((nuint)_input.Length + NativeBuffer.Slack);
-        new Span<byte>(input.Pointer, (int)input.Length).Fill(255);
-        _input.CopyTo(new Span<byte>(input.Pointer, _input.Length));
-        float[] output = Output();
-        fixed (float* inputScales = _inputScales, bias = _bias, vector = _imageVector, outputPointer = output)
-        fixed (byte* zeroPoints = _zeroPoints)
+        // What lies behind the image may be read, up to the slack, but must not matter. Nothing may be read or written behind the rest.
+        byte[] image = new byte[_input.Length + NativeBuffer.Slack];
+        image.AsSpan(_input.Length).Fill(255);
+        _input.CopyTo(image, 0);
+        using GuardedMemory input = GuardedMemory.Of<byte>(image), zeroPoints = GuardedMemory.Of<byte>(_zeroPoints);
+        using GuardedMemory inputScales = GuardedMemory.Of<float>(_inputScales);
+        using GuardedMemory? bias = _bias is null ? null : GuardedMemory.Of<float>(_bias);
+        using GuardedMemory? vector = _imageVector is null ? null : GuardedMemory.Of<float>(_imageVector);
+        // The last row has no gap behind it.
+        float[] initial = Output();
+        using GuardedMemory output = GuardedMemory.Of<float>(initial.AsSpan(0, initial.Length - _case.OutputGap));
+        QuantizedConvArguments arguments = new()
         {
-            QuantizedConvArguments arguments = new()
+            Geometry = _geometry,
+            Weights = weights,
+            Input = input.Pointer,
+            InputScales = (float*)inputScales.Pointer,
+            InputZeroPoints = zeroPoints.Pointer,
+            Epilogue = new ConvEpilogue
             {
-                Geometry = _geometry,
-                Weights = weights,
-                Input = input.Pointer,
-                InputScales = inputScales,
-                InputZeroPoints = zeroPoints,
-                Epilogue = new ConvEpilogue
-                {
-                    Bias = bias,
-                    ImageVector = vector,
-                    ImageVectorStride = _geometry.OutChannels,
-                    Residual = _case.Residual ? outputPointer : null,
-                    ResidualStride = _outputStride,
-                    OutputScale = _case.OutputScale,
-                    Output = outputPointer,
-                    OutputStride = _outputStride,
-                },
-            };
-            for (int i = 0; i < repeats; i++) kernel.Run(pool, arguments);
-        }
-
-        return output;
+                Bias = bias is null ? null : (float*)bias.Pointer,
+                ImageVector = vector is null ? null : (float*)vector.Pointer,
+                ImageVectorStride = _geometry.OutChannels,
+                Residual = _case.Residual ? (float*)output.Pointer : null,
+                ResidualStride = _outputStride,
+                OutputScale = _case.OutputScale,
+                Output = (float*)output.Pointer,
+                OutputStride = _outputStride,
+            },
+        };
+        for (int i = 0; i < repeats; i++) kernel.Run(pool, arguments);
+        return new Span<float>(output.Pointer, initial.Length - _case.OutputGap).ToArray();
     }
 
     private float[] Output()

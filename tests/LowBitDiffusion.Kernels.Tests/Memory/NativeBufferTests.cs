@@ -11,6 +11,9 @@ public sealed unsafe class NativeBufferTests
     [TestCase(1)]
     [TestCase(63)]
     [TestCase(1000)]
+    [TestCase((2 << 20) - 1)]
+    [TestCase(2 << 20)]
+    [TestCase((5 << 20) + 3)]
     public void Is_zeroed_and_aligned_with_its_slack(int length)
     {
         using NativeBuffer buffer = new((nuint)length);

@@ -84,7 +84,9 @@ public sealed class ImageTests
         Assert.That(() => ImageGrid.Compose([], 1), Throws.ArgumentException, "no image");
         Assert.That(() => ImageGrid.Compose([new Image(1, 1, 1), new Image(2, 1, 1)], 1), Throws.ArgumentException, "two sizes");
         Assert.That(() => ImageGrid.Compose([new Image(1, 1, 1)], 0), Throws.InstanceOf<ArgumentOutOfRangeException>(), "no column");
-        Assert.That(() => ImageGrid.Compose([new Image(1000, 1, 1)], 1, scale: int.MaxValue), Throws.InstanceOf<ArgumentOutOfRangeException>(), "immense scale");
+        Assert.That(
+            () => ImageGrid.Compose([new Image(1000, 1, 1)], 1, scale: int.MaxValue),
+            Throws.InstanceOf<ArgumentOutOfRangeException>(), "immense scale");
     }
 
     [Test]
@@ -92,6 +94,7 @@ public sealed class ImageTests
     {
         var target = new Image(2, 2, 1);
         ImageGrid.Paste(new Image(2, 2, 1, [1, 2, 3, 4]), target, -1, 1);
+        ImageGrid.Paste(new Image(2, 2, 1, [1, 2, 3, 4]), target, int.MaxValue, int.MinValue, int.MaxValue);
         Assert.That(Rows(target), Is.EqualTo(new[] { "0 0", "2 0" }));
     }
 
@@ -137,5 +140,6 @@ public sealed class ImageTests
         return string.Join('\n', Rows(image));
     }
 
-    private static string[] Rows(Image image) => [.. Enumerable.Range(0, image.Height).Select(y => string.Join(' ', image.Pixels.Skip(y * image.Width).Take(image.Width)))];
+    private static string[] Rows(Image image) =>
+        [.. Enumerable.Range(0, image.Height).Select(y => string.Join(' ', image.Pixels.Skip(y * image.Width).Take(image.Width)))];
 }

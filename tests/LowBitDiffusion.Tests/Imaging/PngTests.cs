@@ -110,7 +110,9 @@ public sealed class PngTests
 
     [TestCaseSource(nameof(Refused))]
     public void DamagedAndUnsupportedFilesAreRefused(byte[] png, string reason) =>
-        Assert.That(() => PngReader.Decode(png, "test.png"), Throws.InstanceOf<ModelFormatException>().With.Message.Contains(reason).And.Message.Contains("test.png"));
+        Assert.That(
+            () => PngReader.Decode(png, "test.png"),
+            Throws.InstanceOf<ModelFormatException>().With.Message.Contains(reason).And.Message.Contains("test.png"));
 
     [Test]
     public void ABombIsNotInflated()
@@ -163,7 +165,9 @@ public sealed class PngTests
 
     [Test]
     public void AMissingFileIsATypedError() =>
-        Assert.That(() => PngReader.Load("no such folder/no such file.png"), Throws.InstanceOf<ModelFormatException>().With.Message.Contains("no such file.png"));
+        Assert.That(
+            () => PngReader.Load("no such folder/no such file.png"),
+            Throws.InstanceOf<ModelFormatException>().With.Message.Contains("no such file.png"));
 
     private static byte[] Mutate(byte[] png, int[] positions, int[] values, int cut, bool repair)
     {

@@ -24,8 +24,8 @@ public sealed class GoldenModelTests
             if (entry.GetProperty("kind").GetString() != "model" || !NetworkRegistry.ClassNames.Contains(entry.GetProperty("class").GetString())) continue;
             string name = entry.GetProperty("name").GetString()!;
             foreach (JsonElement run in entry.GetProperty("runs").EnumerateArray())
-            foreach (string executor in Executors.Keys)
-                yield return new TestCaseData(name, run.GetProperty("file").GetString(), executor).SetArgDisplayNames(name, run.GetProperty("label").GetString()!, executor);
+                foreach (string executor in Executors.Keys)
+                    yield return new TestCaseData(name, run.GetProperty("file").GetString(), executor).SetArgDisplayNames(name, run.GetProperty("label").GetString()!, executor);
         }
     }
 

@@ -17,7 +17,24 @@ public sealed class PhiloxGeneratorTests
     {
         float[] actual = new float[5];
         new PhiloxGenerator(0).FillNormal(actual);
-        Assert.That(actual, Is.EqualTo(new[] { -0.9247f, -0.4253f, -2.6438f, 0.1452f, -0.1209f }).Within(5e-5f), "torch.manual_seed(0); torch.randn(5, device='cuda')");
+        Assert.That(
+            actual,
+            Is.EqualTo(new[] { -0.9247f, -0.4253f, -2.6438f, 0.1452f, -0.1209f }).Within(5e-5f),
+            "torch.manual_seed(0); torch.randn(5, device='cuda')");
+    }
+
+    // Printed by torch for torch.randn([1, 64, 2048]) with seed 42 on a device that holds 43008 threads, so the 131072 values take every thread's four normals.
+    [TestCase(0, new[] { 0.1940f, 2.1614f, -0.1721f }, new[] { 1.4540f, -2.7733f, -0.8932f })]
+    [TestCase(1, new[] { -0.4574f, 0.8063f, 0.1580f }, new[] { 0.1124f, 0.2769f, -1.2535f })]
+    [TestCase(61, new[] { -0.4861f, 0.3358f, 1.0578f }, new[] { -0.7282f, 0.5087f, 0.1318f })]
+    [TestCase(63, new[] { -1.2356f, -0.4083f, -0.4695f }, new[] { -0.4841f, 1.2850f, -0.0282f })]
+    public void ALargeDrawIsThatOfTheDeviceItIsMadeOn(int row, float[] first, float[] last)
+    {
+        float[] values = new float[64 * 2048];
+        new PhiloxGenerator(42, gridThreads: 43008).FillNormal(values);
+        float[] actual = values[(row * 2048)..((row + 1) * 2048)];
+        Assert.That(actual[..3], Is.EqualTo(first).Within(6e-5f), "first values of the row");
+        Assert.That(actual[^3..], Is.EqualTo(last).Within(6e-5f), "last values of the row");
     }
 
     [Test]

@@ -91,7 +91,10 @@ public sealed class TorchCpuGeneratorTests
         {
             string kind = (string)sequence[i]!["op"]!;
             float[] expected = sequence[i]!["values"].Floats();
-            Assert.That(Draw(generator, kind, expected.Length), Is.EqualTo(expected).Within(kind == "randn" ? NormalTolerance : 0), $"draw {i}, {kind} of {expected.Length}");
+            Assert.That(
+                Draw(generator, kind, expected.Length),
+                Is.EqualTo(expected).Within(kind == "randn" ? NormalTolerance : 0),
+                $"draw {i}, {kind} of {expected.Length}");
         }
     }
 

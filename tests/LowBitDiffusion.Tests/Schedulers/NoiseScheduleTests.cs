@@ -10,7 +10,8 @@ public sealed class NoiseScheduleTests
 
     private static readonly string[] Forwards = [.. SamplingGoldens.Cases("scheduler-forward").Select(item => (string)item["name"]!)];
 
-    // torch's vectorised square root is off by a last bit for one value in seven. The rescaling subtracts nearly equal roots, and the last betas are quotients of what is left: there
+    // torch's vectorised square root is off by a last bit for one value in seven. The rescaling subtracts nearly equal roots, and the last betas are quotients
+    // of what is left: there
     // the tables agree to 4e-6. No sampler reads a beta; the cumulative alphas keep to the golden tolerance, and all other tables to the last bits.
     [TestCaseSource(nameof(Tables))]
     public void TablesAreThoseOfDiffusers(string name)
@@ -68,7 +69,9 @@ public sealed class NoiseScheduleTests
     public void TimestepsOutsideTheScheduleAreRefused([Values(-1, 1000)] int timestep)
     {
         var schedule = NoiseSchedule.FromConfig(Config("DDIMScheduler", []));
-        Assert.That(() => schedule.AddNoise(timestep, new float[1], new float[1], new float[1]), Throws.InstanceOf<ArgumentOutOfRangeException>(), "noising at an unknown timestep");
+        Assert.That(
+            () => schedule.AddNoise(timestep, new float[1], new float[1], new float[1]),
+            Throws.InstanceOf<ArgumentOutOfRangeException>(), "noising at an unknown timestep");
     }
 
     private static void CheckImage(JsonObject item, float timestep, float[] original, float[] noise, Range range, float tolerance)

@@ -8,7 +8,11 @@ namespace LowBitDiffusion.Execution.Planning;
 /// </summary>
 internal sealed class StageExpression
 {
-    private StageExpression(Node[] sources) => Sources = sources;
+    private StageExpression(Node[] sources)
+    {
+        Sources = sources;
+        Channels = sources.Sum(s => s.Shape.Channels);
+    }
 
     /// <summary>One stored value, or two whose channels are concatenated.</summary>
     public Node[] Sources { get; }
@@ -29,7 +33,7 @@ internal sealed class StageExpression
     public bool IsPlain => Sources.Length == 1 && Norm is null && Modulation is null && Activation is null && Upsample is null;
 
     /// <summary>Channels of all sources.</summary>
-    public int Channels => Sources.Sum(s => s.Shape.Channels);
+    public int Channels { get; }
 
     /// <summary>Images.</summary>
     public int Batch => Sources[0].Shape[0];

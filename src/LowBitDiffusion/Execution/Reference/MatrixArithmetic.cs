@@ -7,34 +7,21 @@ internal static class MatrixArithmetic
 {
     public static float[] Conv2d(Conv2dOp op, float[] x, TensorShape from, TensorShape to, float[] weight, float[]? bias)
     {
-        int height = from[2], width = from[3], outHeight = to[2], outWidth = to[3];
+        int plane = from[2] * from[3], taps = op.Kernel * op.Kernel;
+        double[] image = Array.ConvertAll(x, value => (double)value), kernel = Array.ConvertAll(weight, value => (double)value);
         float[] y = new float[to.Elements];
-        double[] sums = new double[outHeight * outWidth];
+        double[] sums = new double[to[2] * to[3]];
         for (int n = 0; n < to[0]; n++)
+        {
             for (int o = 0; o < op.OutChannels; o++)
             {
                 Array.Clear(sums);
                 for (int c = 0; c < op.InChannels; c++)
-                    for (int r = 0; r < op.Kernel; r++)
-                        for (int s = 0; s < op.Kernel; s++)
-                        {
-                            double w = weight[((o * op.InChannels + c) * op.Kernel + r) * op.Kernel + s];
-                            ReadOnlySpan<float> image = x.AsSpan((n * op.InChannels + c) * height * width, height * width);
-                            for (int i = 0; i < outHeight; i++)
-                            {
-                                int row = i * op.Stride + r - op.Padding.Top;
-                                if (row < 0 || row >= height) continue;
-                                for (int j = 0; j < outWidth; j++)
-                                {
-                                    int column = j * op.Stride + s - op.Padding.Left;
-                                    if (column >= 0 && column < width) sums[i * outWidth + j] += w * image[row * width + column];
-                                }
-                            }
-                        }
-
+                    Correlation.Add(op, image.AsSpan((n * op.InChannels + c) * plane, plane), from, kernel.AsSpan((o * op.InChannels + c) * taps, taps), sums, to);
                 Span<float> result = y.AsSpan((n * op.OutChannels + o) * sums.Length, sums.Length);
                 for (int i = 0; i < sums.Length; i++) result[i] = (float)sums[i] + (bias is null ? 0 : bias[o]);
             }
+        }
 
         return y;
     }

@@ -12,6 +12,7 @@ namespace LowBitDiffusion.Execution.Reference;
 ///   v[o]   = Σ over segments, in order, of  float(S − z·W[o])·(d·dw[o])
 ///   y[o]   = v[o] + bias[o]
 /// </code>
+/// Here S − z·W is summed as Σ (q − z)·w, which is the same integer, and to which padding adds nothing.
 /// </summary>
 internal static class QuantizedArithmetic
 {
@@ -19,11 +20,13 @@ internal static class QuantizedArithmetic
     {
         if (op is Conv2dOp conv) return Convolve(conv, module, x, from, to, timestep);
 
-        // A linear layer over M rows of K channels is a 1×1 convolution over M images of one pixel.
+        // A linear layer over M rows of K channels is a 1×1 convolution over an image of 1×M pixels.
         LinearOp linear = (LinearOp)op;
         int rows = x.Length / linear.InFeatures;
         Conv2dOp pointwise = new(linear.Module, linear.InFeatures, linear.OutFeatures, 1, 1, default, linear.HasBias);
-        return Convolve(pointwise, module, x, new(rows, linear.InFeatures, 1, 1), new(rows, linear.OutFeatures, 1, 1), timestep);
+        float[] image = LayoutArithmetic.Transpose(x, 1, rows, linear.InFeatures);
+        float[] y = Convolve(pointwise, module, image, new(1, linear.InFeatures, 1, rows), new(1, linear.OutFeatures, 1, rows), timestep);
+        return LayoutArithmetic.Transpose(y, 1, linear.OutFeatures, rows);
     }
 
     /// <summary>Codes of an input <c>[N, C, P]</c>.</summary>
@@ -48,44 +51,37 @@ internal static class QuantizedArithmetic
 
     private static float[] Convolve(Conv2dOp op, QuantizedModule module, float[] x, TensorShape from, TensorShape to, float timestep)
     {
-        int height = from[2], width = from[3], outHeight = to[2], outWidth = to[3], groups = module.WeightScales.Length / op.OutChannels;
-        int[] codes = Quantize(module, x, from[0], timestep);
+        int plane = from[2] * from[3], taps = op.Kernel * op.Kernel, groups = module.WeightScales.Length / op.OutChannels;
+        int[] centred = Quantize(module, x, from[0], timestep), kernel = Array.ConvertAll(module.Codes, code => (int)code);
+        foreach (ChannelSegment segment in module.Segments)
+        {
+            int z = module.Input.At(timestep, segment.InputSegment).ZeroPoint;
+            for (int n = 0; n < from[0]; n++)
+            {
+                foreach (ref int code in centred.AsSpan((n * op.InChannels + segment.Start) * plane, segment.Count * plane)) code -= z;
+            }
+        }
+
         float[] y = new float[to.Elements];
-        int[] sums = new int[outHeight * outWidth];
+        int[] sums = new int[to[2] * to[3]];
         for (int n = 0; n < to[0]; n++)
+        {
             for (int o = 0; o < op.OutChannels; o++)
             {
                 Span<float> result = y.AsSpan((n * op.OutChannels + o) * sums.Length, sums.Length);
                 foreach (ChannelSegment segment in module.Segments)
                 {
-                    (float d, int z) = module.Input.At(timestep, segment.InputSegment);
-                    int weightSum = 0;
                     Array.Clear(sums);
                     for (int c = segment.Start; c < segment.Start + segment.Count; c++)
-                        for (int r = 0; r < op.Kernel; r++)
-                            for (int s = 0; s < op.Kernel; s++)
-                            {
-                                int w = module.Codes[((o * op.InChannels + c) * op.Kernel + r) * op.Kernel + s];
-                                weightSum += w;
-                                ReadOnlySpan<int> image = codes.AsSpan((n * op.InChannels + c) * height * width, height * width);
-                                for (int i = 0; i < outHeight; i++)
-                                    for (int j = 0; j < outWidth; j++)
-                                    {
-                                        int row = i * op.Stride + r - op.Padding.Top, column = j * op.Stride + s - op.Padding.Left;
-                                        bool inside = row >= 0 && row < height && column >= 0 && column < width;
-                                        sums[i * outWidth + j] += w * (inside ? image[row * width + column] : z);
-                                    }
-                            }
-
-                    float scale = d * module.WeightScales[o * groups + segment.Group];
-                    for (int i = 0; i < sums.Length; i++) result[i] += (sums[i] - z * weightSum) * scale;
+                        Correlation.Add(op, centred.AsSpan((n * op.InChannels + c) * plane, plane), from, kernel.AsSpan((o * op.InChannels + c) * taps, taps), sums, to);
+                    float scale = module.Input.At(timestep, segment.InputSegment).Scale * module.WeightScales[o * groups + segment.Group];
+                    for (int i = 0; i < sums.Length; i++) result[i] += sums[i] * scale;
                 }
 
-                if (module.Bias is { } bias)
-                {
-                    for (int i = 0; i < sums.Length; i++) result[i] += bias[o];
-                }
+                if (module.Bias is not { } bias) continue;
+                foreach (ref float value in result) value += bias[o];
             }
+        }
 
         return y;
     }

@@ -14,10 +14,10 @@ internal static class AutoencoderHalves
         {
             // Always one column on the right and one row below.
             ImageModule? downsample = i == channels.Count - 1 ? null : (name, h) => Resample2D.Down(g, name, h, padding: 0);
-            x = UNetBlocks.Down(g, $"encoder.down_blocks.{i}", x, time: null, config.LayersPerBlock, channels[i], config.Resnet, attention: null, downsample, skips: null);
+            x = UNetBlocks.Down(g, $"encoder.down_blocks.{i}", x, time: null, config.LayersPerBlock, channels[i], config.Resnet, config.DownAttention[i] ? Attention(g, config) : null, downsample, skips: null);
         }
 
-        x = UNetBlocks.Mid(g, "encoder.mid_block", x, time: null, config.Resnet, MidAttention(g, config));
+        x = UNetBlocks.Mid(g, "encoder.mid_block", x, time: null, config.Resnet, config.HasMidAttention ? Attention(g, config) : null);
         return Out(g, config, "encoder", x, outChannels);
     }
 
@@ -26,19 +26,19 @@ internal static class AutoencoderHalves
     {
         IReadOnlyList<int> channels = config.BlockOutChannels;
         x = g.Conv2d("decoder.conv_in", x, channels[^1], kernel: 3);
-        x = UNetBlocks.Mid(g, "decoder.mid_block", x, time: null, config.Resnet, MidAttention(g, config));
+        x = UNetBlocks.Mid(g, "decoder.mid_block", x, time: null, config.Resnet, config.HasMidAttention ? Attention(g, config) : null);
         for (int i = 0; i < channels.Count; i++)
         {
             ImageModule? upsample = i == channels.Count - 1 ? null : (name, h) => Resample2D.Up(g, name, h, 2 * h.Shape[2], 2 * h.Shape[3]);
-            x = UNetBlocks.Up(g, $"decoder.up_blocks.{i}", x, time: null, config.LayersPerBlock + 1, channels[^(i + 1)], config.Resnet, attention: null, upsample, skips: null);
+            x = UNetBlocks.Up(g, $"decoder.up_blocks.{i}", x, time: null, config.LayersPerBlock + 1, channels[^(i + 1)], config.Resnet, config.UpAttention[i] ? Attention(g, config) : null, upsample, skips: null);
         }
 
         return Out(g, config, "decoder", x, config.OutChannels);
     }
 
-    private static ImageModule? MidAttention(GraphBuilder g, AutoencoderConfig config)
+    /// <summary>One head over all channels, wherever it stands.</summary>
+    private static ImageModule Attention(GraphBuilder g, AutoencoderConfig config)
     {
-        if (!config.HasMidAttention) return null;
         AttentionBlock attention = new() { Groups = config.Resnet.Groups, Epsilon = config.Resnet.Epsilon };
         return (name, x) => attention.Write(g, name, x);
     }

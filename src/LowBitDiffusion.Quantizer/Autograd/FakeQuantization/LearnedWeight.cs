@@ -1,0 +1,135 @@
+using System.Runtime.Intrinsics;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Gradients;
+using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Quantizer.Quantizers;
+using LowBitDiffusion.Quantizer.Training;
+
+namespace LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
+
+/// <summary>
+/// A weight that is rounded to nearest in every pass, with straight-through gradients: its float values, its steps, or a low-rank change merged before rounding are learned
+/// (<see cref="LearnedStep"/>; block-wise distillation of DilateQuant learns values and steps, EfficientDM steps and an adapter <see cref="LowRankAdapter"/>). Zero points are fixed.
+/// <code>
+/// w    = Base + B·A
+/// what = (clamp(round(w / d) + z, 0, last) − z)·d
+/// </code>
+/// </summary>
+public sealed class LearnedWeight : FakeQuantizedWeight
+{
+    private readonly byte[]? _storedZeroPoints;
+    private readonly int[] _zeroPoints;
+    private readonly int _last;
+    private readonly int _rank;
+    private readonly Variable? _a;
+    private readonly Variable? _b;
+
+    /// <summary>Creates the weight.</summary>
+    /// <param name="name">The module's name; variables are called <c>name.weight</c>, <c>name.weight_scales</c>, <c>name.lora_a</c>, <c>name.lora_b</c>.</param>
+    /// <param name="weight">Float weight, row-major (dilated where the input is divided by channel); copied.</param>
+    /// <param name="shape">Its shape.</param>
+    /// <param name="initial">Steps and zero points to start from.</param>
+    /// <param name="options">Bits, groups, split.</param>
+    /// <param name="adapter">Factors A <c>[rank, K]</c> and B <c>[N, rank]</c> of a low-rank change; null for none.</param>
+    /// <exception cref="ArgumentException">The adapter does not fit the weight.</exception>
+    public LearnedWeight(string name, float[] weight, TensorShape shape, QuantizedWeight initial, WeightQuantizerOptions options, (float[] A, float[] B)? adapter = null) : base(shape, options)
+    {
+        _storedZeroPoints = initial.ZeroPoints;
+        _zeroPoints = Ranges.ZeroPoints(initial, options.Bits);
+        _last = WeightRanges.LastCode(options);
+        Base = new Variable($"{name}.weight", [.. weight]);
+        Scales = new Variable($"{name}.weight_scales", [.. initial.Scales]) { Minimum = FakeQuantizedInput.LeastStep };
+        if (adapter is not { } factors) return;
+        _rank = factors.B.Length / shape[0];
+        if (_rank * shape[0] != factors.B.Length || (long)_rank * (shape.Elements / shape[0]) != factors.A.Length)
+            throw new ArgumentException($"{name}: factors of {factors.A.Length} and {factors.B.Length} elements do not fit a weight of {shape}", nameof(adapter));
+        (_a, _b) = (new Variable($"{name}.lora_a", factors.A), new Variable($"{name}.lora_b", factors.B));
+    }
+
+    /// <summary>The float weight.</summary>
+    public Variable Base { get; }
+
+    /// <summary>Steps <c>[N, G]</c>.</summary>
+    public Variable Scales { get; }
+
+    /// <summary>The adapter's factors A and B, if there is one.</summary>
+    public IReadOnlyList<Variable> Adapter => _a is null ? [] : [_a, _b!];
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Variable> Variables => [Base, Scales, .. Adapter];
+
+    /// <inheritdoc/>
+    public override QuantizedWeight Export()
+    {
+        using WorkerPool single = new(1);
+        float[] merged = Merged(single);
+        sbyte[] codes = new sbyte[merged.Length];
+        for (int entry = 0; entry < Ranges.Count; entry++)
+        {
+            (int offset, int count) = Ranges[entry];
+            for (int i = offset; i < offset + count; i++)
+                codes[i] = (sbyte)(Math.Clamp(MathF.Round(merged[i] / Scales.Value[entry]) + _zeroPoints[entry], 0, _last) - _zeroPoints[entry]);
+        }
+
+        return new QuantizedWeight(codes, [.. Scales.Value], _storedZeroPoints);
+    }
+
+    internal override float[] Forward(WorkerPool pool)
+    {
+        float[] merged = Merged(pool), values = Vectors.Allocate(merged.Length);
+        Ranges.For(pool, (entry, offset, count) =>
+            Vectors.Map(merged.AsSpan(offset, count), default, default, values.AsSpan(offset, count), new Rounded(Scales.Value[entry], _zeroPoints[entry], _last)));
+        return values;
+    }
+
+    internal override void Backward(WorkerPool pool, float[] gradient)
+    {
+        float[] merged = Merged(pool), inside = Vectors.Allocate(merged.Length), steps = Vectors.Allocate(merged.Length), scales = new float[Scales.Value.Length];
+        Ranges.For(pool, (entry, offset, count) =>
+        {
+            Range part = offset..(offset + count);
+            (float d, float z) = (Scales.Value[entry], _zeroPoints[entry]);
+            Vectors.Map(merged.AsSpan(part), gradient.AsSpan(part), default, inside.AsSpan(part), new InsideGradient(d, z, _last));
+            Vectors.Map(merged.AsSpan(part), gradient.AsSpan(part), default, steps.AsSpan(part), new StepGradient(d, z, _last));
+            double sum = 0;
+            foreach (float step in steps.AsSpan(part)) sum += step;
+            scales[entry] = (float)sum;
+        });
+        if (Scales.Trainable) Scales.AddGradient(scales);
+        if (Base.Trainable) Base.AddGradient(inside);
+        if (_a is null || _b is null || !(_a.Trainable || _b.Trainable)) return;
+
+        // dA = Bᵀ·g and dB = g·Aᵀ: the gradients of a linear layer of `rank` outputs over the weight's rows.
+        LayerShape shape = AdapterShape;
+        float[] da = new float[_a.Value.Length], db = new float[_b.Value.Length];
+        LayerGradients.Weight(pool, shape, inside, _b.Value, da);
+        LayerGradients.Forward(pool, shape, inside, _a.Value, default, db);
+        _a.AddGradient(da);
+        _b.AddGradient(db);
+    }
+
+    private LayerShape AdapterShape => LayerShape.Linear(Shape[0], (int)(Shape.Elements / Shape[0]), _rank);
+
+    private float[] Merged(WorkerPool pool)
+    {
+        if (_a is null || _b is null) return Base.Value;
+        float[] delta = Vectors.Allocate(Base.Value.Length);
+        LayerGradients.Input(pool, AdapterShape, _b.Value, _a.Value, delta);
+        return pool.Map(Base.Value, delta, null, new Sum());
+    }
+
+    private readonly struct Rounded(float d, float z, float last) : IFunction
+    {
+        public Vector256<float> Invoke(Vector256<float> a, Vector256<float> b, Vector256<float> c) => (FakeQuantizer.Clamp(FakeQuantizer.Code(a / Vector256.Create(d), Vector256.Create(z)), last) - Vector256.Create(z)) * d;
+    }
+
+    private readonly struct InsideGradient(float d, float z, float last) : IFunction
+    {
+        public Vector256<float> Invoke(Vector256<float> a, Vector256<float> b, Vector256<float> c) => b & FakeQuantizer.Inside(FakeQuantizer.Code(a / Vector256.Create(d), Vector256.Create(z)), last);
+    }
+
+    private readonly struct StepGradient(float d, float z, float last) : IFunction
+    {
+        public Vector256<float> Invoke(Vector256<float> a, Vector256<float> b, Vector256<float> c) => b * FakeQuantizer.StepDerivative(a / Vector256.Create(d), Vector256.Create(z), last);
+    }
+}

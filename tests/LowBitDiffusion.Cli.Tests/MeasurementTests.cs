@@ -1,0 +1,46 @@
+using System.Text.Json;
+using LowBitDiffusion.Cli.Tests.Support;
+
+namespace LowBitDiffusion.Cli.Tests;
+
+/// <summary><c>lbd bench</c>, <c>doctor</c> and <c>kernels</c> say what this machine does; that their figures are there is tested, not how large they are.</summary>
+public sealed class MeasurementTests
+{
+    [Test]
+    public async Task Bench_measures_loading_steps_images_memory_and_operations()
+    {
+        LbdResult result = await Lbd.SucceedAsync("bench", "--model", SharedModels.Quantized, "--steps", "3", "--rounds", "2", "--batch", "2", "--threads", "1", "--json");
+
+        Assert.That(result.Json.GetProperty("peak_resident_bytes").GetInt64(), Is.GreaterThan(1 << 20));
+        JsonElement model = result.Json.GetProperty("models")[0];
+        foreach (string figure in new[] { "load_seconds", "first_image_seconds", "step_p50_seconds", "step_p95_seconds", "images_per_second" })
+            Assert.That(model.GetProperty("result").GetProperty(figure).GetDouble(), Is.Positive, figure);
+        Assert.That(model.GetProperty("operations").EnumerateArray().Sum(o => o.GetProperty("share").GetDouble()), Is.EqualTo(1).Within(1e-6), "shares of a step");
+    }
+
+    [Test]
+    public async Task Bench_compares_models_with_the_first()
+    {
+        LbdResult result = await Lbd.SucceedAsync("bench", "--model", SharedModels.Float, "--compare", SharedModels.Quantized, "--steps", "2", "--rounds", "1");
+
+        Assert.That(result.Out, Does.Match(@"(?m)^\| \S*tiny +\|.*\| +1\.00 \|$"), "the first model's ratio");
+        Assert.That(result.Out, Does.Match(@"(?m)^\| \S*tiny-w4a8 +\|.*\| +\d+\.\d\d \|$"));
+    }
+
+    [Test]
+    public async Task Doctor_names_the_chosen_kernels_and_why_others_are_not_used()
+    {
+        LbdResult result = await Lbd.SucceedAsync("doctor");
+
+        Assert.That(result.Out, Does.Match(@"\| integer kernels +\| \w+: .+ \|"));
+        Assert.That(result.Out, Does.Contain("integer kernels for Scalar are not used: "));
+    }
+
+    [Test]
+    public async Task Kernels_lists_exactly_one_choice_for_integers_and_one_for_floats()
+    {
+        LbdResult result = await Lbd.SucceedAsync("kernels");
+
+        Assert.That(result.Out.Split('\n').Count(line => line.TrimEnd().EndsWith("chosen    |", StringComparison.Ordinal) || line.Contains("| chosen", StringComparison.Ordinal)), Is.EqualTo(2), result.Out);
+    }
+}

@@ -1,0 +1,73 @@
+using LowBitDiffusion.Cli.Tests.Support;
+
+namespace LowBitDiffusion.Cli.Tests;
+
+/// <summary><c>lbd quantize</c> writes a model that runs, with a report, or nothing.</summary>
+public sealed class QuantizeTests
+{
+    private TemporaryFolder _folder = null!;
+
+    [SetUp]
+    public void SetUp() => _folder = new TemporaryFolder();
+
+    [TearDown]
+    public void TearDown() => _folder.Dispose();
+
+    [Test]
+    public async Task The_quantized_folder_draws_pictures_and_holds_the_report()
+    {
+        LbdResult result = await Quantize("--weight-bits", "8", "--float-type", "f16");
+
+        Assert.That(File.Exists(Path.Combine(_folder["out"], "quality.json")), Is.True);
+        Assert.That(result.Out, Does.Contain("down_blocks.0.resnets.0.conv1").And.Contain("w8a8"));
+        await Lbd.SucceedAsync("generate", "--model", _folder["out"], "--out", _folder["picture.png"], "--label", "1");
+    }
+
+    [Test]
+    public async Task Rules_choose_the_precision_of_layers()
+    {
+        await Quantize("--rule", "mid_block.*=w8a8", "--rule", "*.to_out.0=float");
+
+        LbdResult inspected = await Lbd.SucceedAsync("inspect", _folder["out"]);
+        Assert.That(inspected.Out, Does.Match(@"\| mid_block\.resnets\.0\.conv1 +\| 32x32x3x3 \| +8 \| +8 \|"));
+        Assert.That(inspected.Out, Does.Match(@"\| up_blocks\.0\.attentions\.0\.to_out\.0 +\| 32x32 +\| +float \|"));
+        Assert.That(inspected.Out, Does.Match(@"\| up_blocks\.0\.resnets\.0\.conv2 +\| 32x32x3x3 \| +4 \| +8 \|"), "no rule: the standard precision");
+    }
+
+    [Test]
+    public async Task Listing_rules_needs_no_model_and_with_one_says_every_layer()
+    {
+        LbdResult rules = await Lbd.SucceedAsync("quantize", "--list-rules", "--weight-bits", "3", "--rule", "mid_block.*=w8a8");
+        LbdResult layers = await Lbd.SucceedAsync("quantize", "--list-rules", "--model", SharedModels.Float);
+
+        Assert.That(rules.Out, Does.Match(@"\| mid_block\.\* +\| w8a8").And.Match(@"\| \* +\| w3a8"));
+        Assert.That(layers.Out, Does.Match(@"\| conv_in +\| w8a8").And.Match(@"\| mid_block\.resnets\.0\.conv1 +\| w4a8"));
+    }
+
+    [Test]
+    public async Task What_exists_is_replaced_only_if_asked()
+    {
+        _folder.Write("out/precious.txt", "keep me");
+
+        LbdResult refused = await Lbd.RunAsync(Arguments());
+        Assert.That(refused.ExitCode, Is.EqualTo(2));
+        Assert.That(_folder.Entries, Is.EqualTo(new[] { "out", "out/precious.txt" }));
+
+        await Quantize("--overwrite");
+        Assert.That(File.Exists(_folder["out/precious.txt"]), Is.False);
+        Assert.That(File.Exists(_folder["out/model_index.json"]), Is.True);
+    }
+
+    [Test]
+    public async Task The_same_seed_gives_the_same_files()
+    {
+        await Quantize();
+        await Lbd.SucceedAsync([.. Arguments("again"), "--threads", "1"]);
+
+        Assert.That(File.ReadAllBytes(TinyModel.Weights(_folder["again"])), Is.EqualTo(File.ReadAllBytes(TinyModel.Weights(_folder["out"]))));
+    }
+
+    private Task<LbdResult> Quantize(params string[] options) => Lbd.SucceedAsync([.. Arguments(), .. options]);
+
+    private string[] Arguments(string output = "out") => ["quantize", "--model", SharedModels.Float, "--out", _folder[output], "--images", "2", "--batch", "2", "--steps", "2", "--report-images", "0"];
+}

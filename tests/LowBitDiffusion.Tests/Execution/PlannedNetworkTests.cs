@@ -1,0 +1,95 @@
+using LowBitDiffusion.Execution;
+using LowBitDiffusion.Pipelines;
+using LowBitDiffusion.Tests.Pipelines;
+
+namespace LowBitDiffusion.Tests.Execution;
+
+/// <summary>A planned network in a sampling loop: scales by timestep value, everything prepared beforehand, nothing allocated in a step.</summary>
+[NonParallelizable]
+public sealed class PlannedNetworkTests
+{
+    [Test]
+    public void The_same_timestep_gets_the_same_scales_whatever_the_number_of_steps()
+    {
+        // With 20 steps the timesteps are 950, 900 … 0; with 10 every other one of them; with 50 they are 20 apart: 900, 800 … are in all three.
+        using DiffusionFixture model = new("fashion-unet-w4a8");
+        Dictionary<float, float[]> predictions = [];
+        foreach (int steps in new[] { 20, 10, 50 })
+        {
+            float[] timesteps = [.. Enumerable.Range(0, steps).Select(i => (float)((steps - 1 - i) * (1000 / steps)))];
+            model.Network.Prepare(timesteps, model.Conditions);
+            for (int step = 0; step < steps; step++)
+            {
+                if (timesteps[step] % 100 != 0) continue;
+                float[] prediction = new float[model.Network.PredictionLength];
+                model.Network.Predict(step, model.Sample, prediction);
+                if (!predictions.TryAdd(timesteps[step], prediction))
+                    Assert.That(prediction, Is.EqualTo(predictions[timesteps[step]]), $"timestep {timesteps[step]} of {steps} steps");
+            }
+        }
+
+        Assert.That(predictions, Has.Count.EqualTo(10));
+        Assert.That(predictions[0], Is.Not.EqualTo(predictions[900]));
+    }
+
+    [Test]
+    public void A_step_allocates_nothing([Values("fashion-unet", "fashion-unet-w4a8")] string name)
+    {
+        using DiffusionFixture model = new(name);
+        float[] prediction = new float[model.Network.PredictionLength];
+        model.Network.Prepare([900, 500, 0], model.Conditions);
+        for (int step = 0; step < 3; step++) model.Network.Predict(step, model.Sample, prediction);
+
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int step = 0; step < 3; step++) model.Network.Predict(step, model.Sample, prediction);
+
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
+    }
+
+    [Test]
+    public void Time_projections_are_not_computed_in_the_loop()
+    {
+        using DiffusionFixture model = new("fashion-unet-w4a8");
+        model.Network.Prepare([900], model.Conditions);
+        model.Network.Profile = true;
+        model.Network.Predict(0, model.Sample, new float[model.Network.PredictionLength]);
+
+        Assert.That(model.Network.TakeTimings().Select(t => t.Name), Has.None.Contains("time_emb"), "layers run in a step");
+    }
+
+    [Test]
+    public void A_missing_input_is_named()
+    {
+        using DiffusionFixture model = new("fashion-unet");
+
+        Assert.That(() => model.Network.Prepare([1], new Dictionary<string, float[]>()), Throws.TypeOf<InvalidRequestException>().With.Message.Contains("class_labels"));
+        Assert.That(() => model.Network.Prepare([1], new Dictionary<string, float[]> { ["class_labels"] = [1, 2, 3] }), Throws.TypeOf<InvalidRequestException>().With.Message.Contains("found 3"));
+        Assert.That(() => model.Network.Prepare([1], new Dictionary<string, float[]> { ["class_labels"] = [99] }), Throws.TypeOf<InvalidRequestException>().With.Message.Contains("found 99"));
+    }
+
+    /// <summary>One image of a model in <c>models/</c>.</summary>
+    private sealed class DiffusionFixture : IDisposable
+    {
+        private readonly DiffusionModel _model;
+        private readonly DiffusionModel.Lease _lease;
+
+        public DiffusionFixture(string name)
+        {
+            _model = DiffusionModel.Load(ModelsFolder.Path(name), new() { Threads = 2 }, null, default);
+            _lease = _model.Rent(1, default);
+            Sample = RandomModel.Normal(new Random(3), Network.SampleLength);
+        }
+
+        public PlannedNetwork Network => _lease.Network;
+
+        public float[] Sample { get; }
+
+        public Dictionary<string, float[]> Conditions { get; } = new() { ["class_labels"] = [4] };
+
+        public void Dispose()
+        {
+            _lease.Dispose();
+            _model.Dispose();
+        }
+    }
+}
