@@ -3,16 +3,22 @@ using System.Globalization;
 using System.Text.Json;
 using LowBitDiffusion.Cli.Measuring;
 using LowBitDiffusion.Cli.Output;
+using LowBitDiffusion.Models;
 
 namespace LowBitDiffusion.Cli.Commands;
 
 /// <summary><c>lbd bench</c>: measures models on this machine.</summary>
 internal sealed class BenchCommand : CliCommand
 {
-    private const int ProfiledSteps = 10;
+    private const int ProfiledSteps = 10, ArchitectureSteps = 3;
 
     private readonly Option<string> _model = CommonOptions.Model();
     private readonly Option<string[]> _compare = new("--compare") { Description = "More model folders, measured in turn with the first; ratios are to the first.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
+    private readonly Option<string?> _architecture = new("--architecture")
+    {
+        Description = $"Instead of a model, a published network with random weights: {string.Join(", ", Architectures.Names)}.", HelpName = "NAME",
+    };
+    private readonly Option<string> _weights = new("--weights") { Description = "Bits of weights and activations of --architecture.", HelpName = "f32|wNaN", DefaultValueFactory = _ => "w4a8" };
     private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the sampler. Default: the model's.", HelpName = "N" };
     private readonly Option<int> _batch = new("--batch") { Description = "Images drawn at once.", HelpName = "N", DefaultValueFactory = _ => 1 };
     private readonly Option<int> _rounds = new("--rounds") { Description = "Batches of each model.", HelpName = "N", DefaultValueFactory = _ => 5 };
@@ -21,8 +27,7 @@ internal sealed class BenchCommand : CliCommand
 
     public BenchCommand(Terminal terminal) : base("bench", "Measure load time, first image, steps, images per second, memory, and the time of each kind of operation.", terminal)
     {
-        _model.Required = true;
-        foreach (Option option in new Option[] { _model, _compare, _steps, _batch, _rounds, _threads, _json }) Options.Add(option);
+        foreach (Option option in new Option[] { _model, _compare, _architecture, _weights, _steps, _batch, _rounds, _threads, _json }) Options.Add(option);
     }
 
     /// <inheritdoc/>
@@ -30,13 +35,16 @@ internal sealed class BenchCommand : CliCommand
     [
         "lbd bench --model models/fashion-unet-w4a8",
         "lbd bench --model models/fashion-unet --compare models/fashion-unet-w8a8 models/fashion-unet-w4a8 --batch 4 --json",
+        "lbd bench --architecture sd15 --weights w4a8 --steps 3",
     ];
 
     /// <inheritdoc/>
     protected override async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellationToken)
     {
         bool json = parsed.GetValue(_json);
-        string[] folders = [parsed.GetValue(_model)!, .. parsed.GetValue(_compare) ?? []];
+        if (parsed.GetValue(_architecture) is { } architecture) return await MeasureArchitectureAsync(architecture, parsed, cancellationToken);
+        if (parsed.GetValue(_model) is not { } model) throw new InvalidRequestException("model", "expected --model or --architecture, found neither");
+        string[] folders = [model, .. parsed.GetValue(_compare) ?? []];
         BenchmarkSettings settings = new(
             parsed.GetValue(_steps), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096), CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
             CommonOptions.Checked("rounds", parsed.GetValue(_rounds), 1, 100_000));
@@ -46,6 +54,36 @@ internal sealed class BenchCommand : CliCommand
             [.. folders.Select(folder => OperationProfile.Measure(folder, settings.Batch, settings.Threads, ProfiledSteps, cancellationToken))];
         if (json) PrintJson(results, operations, peak, settings);
         else Print(results, operations, peak);
+        return ExitCode.Success;
+    }
+
+    private async Task<int> MeasureArchitectureAsync(string architecture, ParseResult parsed, CancellationToken cancellationToken)
+    {
+        if (parsed.GetValue(_model) is not null) throw new InvalidRequestException("architecture", "expected --model or --architecture, found both");
+        bool json = parsed.GetValue(_json);
+        int steps = CommonOptions.Checked("steps", parsed.GetValue(_steps) ?? ArchitectureSteps, 1, 1000), batch = CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096);
+        int? threads = CommonOptions.CheckedThreads(parsed.GetValue(_threads));
+        ArchitectureResult result = await Terminal.WithProgressAsync("measuring", json, progress => Task.Run(
+            () => ArchitectureBenchmark.Measure(
+                architecture, parsed.GetValue(_weights)!, batch, threads, steps, new DelegateProgress<double>(share => progress.Report(new(share))), cancellationToken),
+            cancellationToken));
+        if (json)
+        {
+            Terminal.Out.WriteLine(JsonSerializer.Serialize(result, JsonText.Compact));
+            return ExitCode.Success;
+        }
+
+        Terminal.WriteTable(
+            ["network", "weights", " parameters", " load s", " prepare s", " step p50 s", " step p95 s", " weights", " activations", " estimated", " peak resident"],
+            [
+                [
+                    result.Architecture, result.Weights, result.Parameters.ToString("N0", CultureInfo.InvariantCulture), Number(result.LoadSeconds), Number(result.PrepareSeconds),
+                    Number(result.StepP50Seconds), Number(result.StepP95Seconds), Size.Format(result.WeightBytes), Size.Format(result.ActivationBytes), Size.Format(result.EstimatedBytes),
+                    Size.Format(result.PeakResidentBytes),
+                ],
+            ]);
+        Terminal.Out.WriteLine();
+        PrintOperations(result.Operations);
         return ExitCode.Success;
     }
 
@@ -85,15 +123,17 @@ internal sealed class BenchCommand : CliCommand
         {
             Terminal.Out.WriteLine();
             Terminal.Out.WriteLine($"{results[i].Model}, one step:");
-            Terminal.WriteTable(
-                ["operation", " count", " ms", " share", " GMAC/s"],
-                operations[i].Select(o => new[]
-                {
-                    o.Kind, o.Operations.ToString(CultureInfo.InvariantCulture), Number(o.SecondsPerStep * 1e3), string.Create(CultureInfo.InvariantCulture, $"{o.Share * 100:0.0} %"),
-                    o.MacsPerSecond > 0 ? Number(o.MacsPerSecond / 1e9) : "",
-                }));
+            PrintOperations(operations[i]);
         }
     }
+
+    private void PrintOperations(IReadOnlyList<OperationTime> operations) => Terminal.WriteTable(
+        ["operation", " count", " ms", " share", " GMAC/s"],
+        operations.Select(o => new[]
+        {
+            o.Kind, o.Operations.ToString(CultureInfo.InvariantCulture), Number(o.SecondsPerStep * 1e3), string.Create(CultureInfo.InvariantCulture, $"{o.Share * 100:0.0} %"),
+            o.MacsPerSecond > 0 ? Number(o.MacsPerSecond / 1e9) : "",
+        }));
 
     private void PrintJson(IReadOnlyList<BenchmarkResult> results, IReadOnlyList<OperationTime>[] operations, long peak, BenchmarkSettings settings) =>
         Terminal.Out.WriteLine(JsonSerializer.Serialize(
