@@ -19,6 +19,9 @@ internal sealed class GenerateCommand : CliCommand
 
     private static readonly Dictionary<string, NoiseSource> s_noiseSources = new() { ["torch-cpu"] = NoiseSource.TorchCpu, ["torch-cuda"] = NoiseSource.TorchCuda };
 
+    // Written as PNG these would have the wrong name, taken for folders they would surprise.
+    private static readonly string[] s_otherFormats = [".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"];
+
     private readonly Option<string> _model = CommonOptions.Model("Model folder in diffusers' layout, float or quantized. May be left out with --like.");
     private readonly Option<string[]> _labels = new("--label", "--labels", "-l")
     {
@@ -99,6 +102,7 @@ internal sealed class GenerateCommand : CliCommand
 
         ModelDescription model = pipeline.Description;
         GenerationRequest request = CreateRequest(parsed, model, like);
+        PictureLayout layout = CreateLayout(parsed, model, request.Labels.Count > 0 ? request.Labels.Count : request.Count, like?.Layout);
         StepClock clock = new();
         IReadOnlyList<GeneratedImage> images = await Terminal.WithProgressAsync("drawing", quiet, progress => pipeline.GenerateAsync(
             request,
@@ -118,7 +122,7 @@ internal sealed class GenerateCommand : CliCommand
             Guidance = request.GuidanceScale!.Value,
             Eta = request.Eta,
             Noise = request.NoiseSource,
-            Layout = CreateLayout(parsed, model, images.Count, like?.Layout),
+            Layout = layout,
         };
         IReadOnlyList<string> files = single ? PictureWriter.WriteSingles(output, images, record, model) : [PictureWriter.WriteGrid(output, images, record, model)];
         Report(quiet, files, record, clock, loading);
@@ -128,6 +132,7 @@ internal sealed class GenerateCommand : CliCommand
     private bool IsSingle(ParseResult parsed, string output)
     {
         bool single = parsed.GetValue(_single), grid = parsed.GetValue(_grid), named = Path.GetExtension(output).Equals(".png", StringComparison.OrdinalIgnoreCase);
+        if (s_otherFormats.Contains(Path.GetExtension(output).ToLowerInvariant())) throw new InvalidRequestException("out", $"expected a .png file or a folder, found '{output}'");
         if (single && grid) throw new InvalidRequestException("single", "expected one of --grid and --single, found both");
         if (single && named) throw new InvalidRequestException("out", $"expected a folder for --single, found '{output}'");
         return single || (!grid && !named);
@@ -176,9 +181,11 @@ internal sealed class GenerateCommand : CliCommand
     {
         int columns = parsed.GetValue(_columns) ?? like?.Columns ?? (parsed.GetValue(_count) is > 1 and int count && count < images ? count : NearSquare(images));
         int scale = parsed.GetValue(_scale) ?? like?.Scale ?? Math.Max(1, SmallPicture / Math.Max(model.Width, model.Height));
-        return new PictureLayout(
+        PictureLayout layout = new(
             CommonOptions.Checked("columns", columns, 1, MaximumCount), like?.Gap ?? PictureWriter.Gap, CommonOptions.Checked("scale", scale, 1, MaximumScale),
             parsed.GetValue(_captions) || (like?.Captions ?? false));
+        long bytes = PictureWriter.Bytes(layout, model, images);
+        return bytes <= Array.MaxLength ? layout : throw new InvalidRequestException("scale", $"expected a picture of less than {Size.Format(Array.MaxLength)}, found one of {Size.Format(bytes)}");
     }
 
     // A rectangle without holes if there is one that is at most twice as wide as a square.
@@ -219,7 +226,7 @@ internal sealed class GenerateCommand : CliCommand
         string what = files.Count == 1 ? files[0] : $"{files.Count} files in {Path.GetDirectoryName(files[0])}";
         Terminal.Out.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{what}: {record.Seeds.Count} images, {record.Steps} steps of {clock.Median.TotalMilliseconds:0.0} ms, {clock.Total.TotalSeconds:0.00} s after {loading.TotalSeconds:0.00} s of loading"));
+            $"{what}: {record.Seeds.Count} image{(record.Seeds.Count == 1 ? "" : "s")}, {record.Steps} steps of {clock.Median.TotalMilliseconds:0.0} ms, {clock.Total.TotalSeconds:0.00} s after {loading.TotalSeconds:0.00} s of loading"));
     }
 
     private static string FolderName(string folder) => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));

@@ -11,6 +11,15 @@ internal static class PictureWriter
     public const int Gap = 2;
 
     private const int CaptionGap = 2;
+    private const int CaptionHeight = TextPainter.LineHeight + CaptionGap;
+
+    /// <summary>Bytes of the pixels of a picture of all images.</summary>
+    public static long Bytes(PictureLayout layout, ModelDescription model, int images)
+    {
+        long columns = Math.Min(layout.Columns, images), rows = (images + columns - 1) / columns;
+        long width = columns * ((long)model.Width * layout.Scale + layout.Gap) + layout.Gap;
+        return width * (rows * ((long)model.Height * layout.Scale + layout.Gap + (layout.Captions ? CaptionHeight : 0)) + layout.Gap) * model.Channels;
+    }
 
     /// <summary>Writes one picture of all images.</summary>
     /// <returns>The file.</returns>
@@ -18,7 +27,7 @@ internal static class PictureWriter
     {
         PictureLayout layout = record.Layout;
         bool captions = layout.Captions && record.Labels.Count > 0;
-        int caption = captions ? TextPainter.LineHeight + CaptionGap : 0;
+        int caption = captions ? CaptionHeight : 0;
         Image sheet = ImageGrid.Compose([.. images.Select(i => i.Image)], layout.Columns, layout.Gap, layout.Scale, caption: caption);
         for (int i = 0; captions && i < images.Count; i++)
         {

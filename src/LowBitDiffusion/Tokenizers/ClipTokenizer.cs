@@ -43,10 +43,22 @@ public sealed class ClipTokenizer
 
     /// <summary>Opens a tokenizer's folder: <c>vocab.json</c>, <c>merges.txt</c> and, if there are any, <c>tokenizer_config.json</c> and <c>special_tokens_map.json</c>.</summary>
     /// <exception cref="ModelFormatException">A file is missing or damaged, or the files do not fit each other.</exception>
-    public static ClipTokenizer Open(string folder)
+    public static ClipTokenizer Open(string folder) => Open(new FolderFiles(folder), "");
+
+    /// <summary>Opens a model's tokenizer, whether the model is a folder or a single file.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="component">The tokenizer's name in it: <c>tokenizer</c>, <c>tokenizer_2</c>.</param>
+    /// <exception cref="ModelFormatException">There is no such component, a file is missing or damaged, or the files do not fit each other.</exception>
+    public static ClipTokenizer Open(ModelFolder model, string component)
     {
-        string vocabularyFile = Path.Combine(folder, "vocab.json"), mergesFile = Path.Combine(folder, "merges.txt");
-        JsonConfig vocabularyJson = JsonConfig.Open(vocabularyFile);
+        if (!model.Components.ContainsKey(component)) throw new ModelFormatException(model.Path, component, $"no such component; it has {string.Join(", ", model.Components.Keys)}");
+        return Open(model.Parts, component);
+    }
+
+    private static ClipTokenizer Open(IModelFiles files, string component)
+    {
+        JsonConfig vocabularyJson = files.Config(component, "vocab.json");
+        string vocabularyFile = vocabularyJson.File;
         Dictionary<string, int> vocabulary = vocabularyJson.Keys.ToDictionary(token => token, token => vocabularyJson.GetInt(token));
         foreach (string character in ByteCharacters.All)
         {
@@ -56,9 +68,9 @@ public sealed class ClipTokenizer
             }
         }
 
-        JsonConfig[] settings = [.. ((string[])["tokenizer_config.json", "special_tokens_map.json"]).Select(name => Path.Combine(folder, name)).Where(File.Exists).Select(JsonConfig.Open)];
+        JsonConfig[] settings = [.. ((string[])["tokenizer_config.json", "special_tokens_map.json"]).Where(files.Files(component).Contains).Select(name => files.Config(component, name))];
         int maxLength = settings.Select(file => MaxLengthOf(file)).FirstOrDefault(length => length is not null) ?? DefaultMaxLength;
-        return new ClipTokenizer(vocabulary, ReadMerges(mergesFile, vocabulary), Special, maxLength);
+        return new ClipTokenizer(vocabulary, ReadMerges(files, component, vocabulary), Special, maxLength);
 
         int Special(string key, string usual)
         {
@@ -148,18 +160,11 @@ public sealed class ClipTokenizer
         foreach (string part in parts) ids.Add(_vocabulary[part]);
     }
 
-    private static Dictionary<(string First, string Second), int> ReadMerges(string file, Dictionary<string, int> vocabulary)
+    private static Dictionary<(string First, string Second), int> ReadMerges(IModelFiles files, string component, Dictionary<string, int> vocabulary)
     {
-        string[] lines;
-        try
-        {
-            lines = File.ReadAllLines(file);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new ModelFormatException(file, null, File.Exists(file) ? $"cannot be read: {e.Message}" : "no such file", e);
-        }
-
+        const string name = "merges.txt";
+        string file = Path.Combine(files.FolderOf(component) ?? $"{files.Path}:{component}", name);
+        string[] lines = [.. Encoding.UTF8.GetString(files.Read(component, name)).Split('\n').Select(line => line.TrimEnd('\r'))];
         Dictionary<(string First, string Second), int> ranks = [];
         for (int i = 0; i < lines.Length; i++)
         {
