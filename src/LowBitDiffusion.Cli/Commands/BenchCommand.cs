@@ -16,7 +16,8 @@ internal sealed class BenchCommand : CliCommand
     private readonly Option<string[]> _compare = new("--compare") { Description = "More model folders, measured in turn with the first; ratios are to the first.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
     private readonly Option<string?> _architecture = new("--architecture")
     {
-        Description = $"Instead of a model, a published network with random weights: {string.Join(", ", Architectures.Names)}.", HelpName = "NAME",
+        Description = $"Instead of a model, a published network with random weights: {string.Join(", ", Architectures.Names)}.",
+        HelpName = "NAME",
     };
     private readonly Option<string> _weights = new("--weights") { Description = "Bits of weights and activations of --architecture.", HelpName = "f32|wNaN", DefaultValueFactory = _ => "w4a8" };
     private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the sampler. Default: the model's.", HelpName = "N" };
@@ -28,6 +29,10 @@ internal sealed class BenchCommand : CliCommand
     public BenchCommand(Terminal terminal) : base("bench", "Measure load time, first image, steps, images per second, memory, and the time of each kind of operation.", terminal)
     {
         foreach (Option option in new Option[] { _model, _compare, _architecture, _weights, _steps, _batch, _rounds, _threads, _json }) Options.Add(option);
+        Validators.Add(result =>
+        {
+            if (result.GetResult(_model) is null == result.GetResult(_architecture) is null) result.AddError("Either option '--model' or option '--architecture' is required.");
+        });
     }
 
     /// <inheritdoc/>
@@ -43,8 +48,7 @@ internal sealed class BenchCommand : CliCommand
     {
         bool json = parsed.GetValue(_json);
         if (parsed.GetValue(_architecture) is { } architecture) return await MeasureArchitectureAsync(architecture, parsed, cancellationToken);
-        if (parsed.GetValue(_model) is not { } model) throw new InvalidRequestException("model", "expected --model or --architecture, found neither");
-        string[] folders = [model, .. parsed.GetValue(_compare) ?? []];
+        string[] folders = [parsed.GetValue(_model)!, .. parsed.GetValue(_compare) ?? []];
         BenchmarkSettings settings = new(
             parsed.GetValue(_steps), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096), CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
             CommonOptions.Checked("rounds", parsed.GetValue(_rounds), 1, 100_000));
@@ -59,7 +63,6 @@ internal sealed class BenchCommand : CliCommand
 
     private async Task<int> MeasureArchitectureAsync(string architecture, ParseResult parsed, CancellationToken cancellationToken)
     {
-        if (parsed.GetValue(_model) is not null) throw new InvalidRequestException("architecture", "expected --model or --architecture, found both");
         bool json = parsed.GetValue(_json);
         int steps = CommonOptions.Checked("steps", parsed.GetValue(_steps) ?? ArchitectureSteps, 1, 1000), batch = CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096);
         int? threads = CommonOptions.CheckedThreads(parsed.GetValue(_threads));
