@@ -62,7 +62,7 @@ public sealed record ReconstructionOptions
 /// <param name="Iteration">Updates made of this unit.</param>
 /// <param name="Iterations">Updates it will get.</param>
 /// <param name="Loss">Loss of the last batch, without the regulariser.</param>
-/// <param name="TimeLeft">Estimate for all that is left, from the multiply-accumulates done so far.</param>
+/// <param name="TimeLeft">Estimate for all that is left, from the work done so far.</param>
 public sealed record ReconstructionProgress(string Unit, int UnitIndex, int Units, int Iteration, int Iterations, double Loss, TimeSpan TimeLeft);
 
 /// <summary>What became of a unit.</summary>
