@@ -32,14 +32,14 @@ public sealed class PreparedModel : IDisposable
     /// <summary>Compiles the network for a set of input shapes.</summary>
     /// <param name="inputs">Shapes by input name.</param>
     /// <param name="pool">Threads that will run it.</param>
-    /// <param name="outputs">The outputs that are wanted; null for all.</param>
     /// <param name="observe">Chooses nodes whose values <see cref="PlannedNetwork.Observer"/> sees; they are not fused away.</param>
+    /// <param name="outputs">The outputs that are wanted; null for all.</param>
     /// <param name="progress">Share of the weights that is packed, 0 to 1; nothing is left to pack for a second plan.</param>
     /// <param name="cancellationToken">Checked between modules.</param>
     /// <exception cref="GraphException">The shapes do not fit the network.</exception>
     /// <exception cref="ModelFormatException">A weight is missing or damaged.</exception>
     public PlannedNetwork Compile(
-        IReadOnlyDictionary<string, TensorShape> inputs, WorkerPool pool, IReadOnlyList<string>? outputs = null, Func<Graph, IEnumerable<Node>>? observe = null, IProgress<double>? progress = null,
+        IReadOnlyDictionary<string, TensorShape> inputs, WorkerPool pool, Func<Graph, IEnumerable<Node>>? observe = null, IReadOnlyList<string>? outputs = null, IProgress<double>? progress = null,
         CancellationToken cancellationToken = default)
     {
         Graph graph = Build(inputs, outputs);

@@ -16,8 +16,7 @@ internal sealed class GenerationPlan
         ModelDescription description = model.Description;
         Labels = CheckedLabels(request, description);
         Text = TextPlan.Create(request, model);
-        int subjects = Math.Max(Labels.Count, Text?.Count ?? 0);
-        Images = subjects > 1 || Labels.Count > 0 ? subjects : request.Count;
+        Images = request.Images;
         if (Images < 1) throw new InvalidRequestException("count", $"expected at least 1 image, found {Images}");
         Steps = request.Steps ?? description.DefaultSteps;
         if (Steps < 1 || Steps > model.Scheduler.TrainSteps) throw new InvalidRequestException("steps", $"expected 1 to {model.Scheduler.TrainSteps}, found {Steps}");

@@ -45,6 +45,9 @@ public sealed record GenerationRequest
     /// <summary>Images of one prompt, or of a model without labels and prompts.</summary>
     public int Count { get; init; } = 1;
 
+    /// <summary>Images that the request asks for.</summary>
+    public int Images => Labels.Count > 0 ? Labels.Count : Prompts.Count > 1 ? Prompts.Count : PromptEmbeddings is { Count: > 1 } several ? several.Count : Count;
+
     /// <summary>Steps of the sampler; null for the model's default.</summary>
     public int? Steps { get; init; }
 

@@ -116,7 +116,7 @@ internal sealed class ModelComponent : IDisposable
 
         try
         {
-            return new Lease(this, key, prepared.Compile(inputs, _pool, outputs, progress: progress, cancellationToken: cancellationToken), keep);
+            return new Lease(this, key, prepared.Compile(inputs, _pool, outputs: outputs, progress: progress, cancellationToken: cancellationToken), keep);
         }
         catch
         {

@@ -7,7 +7,7 @@ internal static class ByteCharacters
     public static IReadOnlyList<string> All { get; } = Create();
 
     /// <summary>The byte of such a character.</summary>
-    public static byte ByteOf(char character) => Bytes[character];
+    public static byte ByteOf(char character) => Bytes.GetValueOrDefault(character, (byte)'?');
 
     private static Dictionary<char, byte> Bytes { get; } = All.Select((text, value) => (text[0], value)).ToDictionary(pair => pair.Item1, pair => (byte)pair.value);
 

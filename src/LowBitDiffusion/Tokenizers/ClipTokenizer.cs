@@ -50,18 +50,13 @@ public sealed class ClipTokenizer
     /// <exception cref="ModelFormatException">A file is missing or damaged, or the files do not fit each other.</exception>
     public static ClipTokenizer Open(string folder) => Open(new FolderFiles(folder), "");
 
-    /// <summary>Opens the tokenizer of a model.</summary>
+    /// <summary>Opens a model's tokenizer, whether the model is a folder or a single file.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="component">Its tokenizer, <c>tokenizer</c> or <c>tokenizer_2</c>.</param>
-    /// <exception cref="ModelFormatException">The model has no such tokenizer, a file is missing or damaged, or the files do not fit each other.</exception>
+    /// <param name="component">The tokenizer's name in it: <c>tokenizer</c>, <c>tokenizer_2</c>.</param>
+    /// <exception cref="ModelFormatException">There is no such component, a file is missing or damaged, or the files do not fit each other.</exception>
     public static ClipTokenizer Open(ModelFolder model, string component)
     {
-        IReadOnlyList<string> files = model.FilesOf(component);
-        foreach (string needed in (string[])["vocab.json", "merges.txt"])
-        {
-            if (!files.Contains(needed)) throw new ModelFormatException(model.Path, component, $"expected the files vocab.json and merges.txt of a tokenizer, found no {needed}");
-        }
-
+        if (!model.Components.ContainsKey(component)) throw new ModelFormatException(model.Path, component, $"no such component; it has {string.Join(", ", model.Components.Keys)}");
         return Open(model.Parts, component);
     }
 
@@ -70,11 +65,7 @@ public sealed class ClipTokenizer
         JsonConfig vocabularyJson = files.Config(component, "vocab.json");
         string vocabularyFile = vocabularyJson.File;
         Dictionary<string, int> vocabulary = vocabularyJson.Keys.ToDictionary(token => token, token => vocabularyJson.GetInt(token));
-        foreach ((string token, int id) in vocabulary)
-        {
-            if (id < 0) throw new ModelFormatException(vocabularyFile, token, $"expected an id of 0 or more, found {id}");
-        }
-
+        if (vocabulary.FirstOrDefault(pair => pair.Value < 0) is { Key: { } negative }) throw new ModelFormatException(vocabularyFile, negative, $"expected an id of 0 or more, found {vocabulary[negative]}");
         if (vocabulary.Values.Distinct().Count() != vocabulary.Count) throw new ModelFormatException(vocabularyFile, null, "expected a different id for every token");
         foreach (string character in ByteCharacters.All)
         {
@@ -84,10 +75,9 @@ public sealed class ClipTokenizer
             }
         }
 
-        IReadOnlyList<string> present = files.Files(component);
-        JsonConfig[] settings = [.. ((string[])["tokenizer_config.json", "special_tokens_map.json"]).Where(present.Contains).Select(name => files.Config(component, name))];
+        JsonConfig[] settings = [.. ((string[])["tokenizer_config.json", "special_tokens_map.json"]).Where(files.Files(component).Contains).Select(name => files.Config(component, name))];
         int maxLength = settings.Select(file => MaxLengthOf(file)).FirstOrDefault(length => length is not null) ?? DefaultMaxLength;
-        return new ClipTokenizer(vocabulary, ReadMerges(Path.Combine(Path.GetDirectoryName(vocabularyFile) ?? "", "merges.txt"), files.Read(component, "merges.txt"), vocabulary), Special, maxLength);
+        return new ClipTokenizer(vocabulary, ReadMerges(files, component, vocabulary), Special, maxLength);
 
         int Special(string key, string usual)
         {
@@ -195,9 +185,11 @@ public sealed class ClipTokenizer
         foreach (string part in parts) ids.Add(_vocabulary[part]);
     }
 
-    private static Dictionary<(string First, string Second), int> ReadMerges(string file, byte[] text, Dictionary<string, int> vocabulary)
+    private static Dictionary<(string First, string Second), int> ReadMerges(IModelFiles files, string component, Dictionary<string, int> vocabulary)
     {
-        string[] lines = Encoding.UTF8.GetString(text).ReplaceLineEndings("\n").Split('\n');
+        const string name = "merges.txt";
+        string file = Path.Combine(files.FolderOf(component) ?? $"{files.Path}:{component}", name);
+        string[] lines = [.. Encoding.UTF8.GetString(files.Read(component, name)).Split('\n').Select(line => line.TrimEnd('\r'))];
         Dictionary<(string First, string Second), int> ranks = [];
         for (int i = 0; i < lines.Length; i++)
         {

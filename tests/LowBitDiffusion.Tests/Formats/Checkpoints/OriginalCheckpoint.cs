@@ -27,14 +27,15 @@ internal sealed class OriginalCheckpoint
     /// <summary>Makes a model of these configurations: <c>unet</c>, <c>vae</c>, <c>text_encoder</c>, and for XL <c>text_encoder_2</c>.</summary>
     /// <param name="configs">diffusers' configurations.</param>
     /// <param name="openClip">Whether the first text encoder has open_clip's names.</param>
-    public static OriginalCheckpoint Create(IReadOnlyDictionary<string, JsonObject> configs, bool openClip)
+    /// <param name="weights">Weights under diffusers' names; null for random ones.</param>
+    public static OriginalCheckpoint Create(IReadOnlyDictionary<string, JsonObject> configs, bool openClip, Func<string, ITensorSource>? weights = null)
     {
         OriginalCheckpoint result = new();
         bool two = configs.ContainsKey("text_encoder_2");
         foreach ((string component, JsonObject config) in configs)
         {
             INetwork network = NetworkRegistry.Create(JsonConfig.Parse(component, config.ToJsonString()));
-            ITensorSource tensors = new RandomTensors(network.Build(Inputs(network)), Seed, component);
+            ITensorSource tensors = weights?.Invoke(component) ?? new RandomTensors(network.Build(Inputs(network)), Seed, component);
             result._configs.Add(component, config);
             result._networks.Add(component, tensors);
             switch (component)

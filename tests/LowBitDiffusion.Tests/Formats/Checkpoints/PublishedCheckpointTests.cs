@@ -78,7 +78,7 @@ public sealed class PublishedCheckpointTests
         JsonObject preset = ModelPreset.Read(name);
         string[] networks = [.. new[] { "unet", "vae", "text_encoder", "text_encoder_2" }.Where(preset.ContainsKey)];
         original = OriginalCheckpoint.Create(networks.ToDictionary(component => component, component => preset[component]!.DeepClone().AsObject()), openClip: name == "sd21");
-        if (!s_opened.TryGetValue(name, out SingleFileCheckpoint? checkpoint)) s_opened.Add(name, checkpoint = new SingleFileCheckpoint(name, new ShapesOnly([.. original.Infos]), new()));
+        if (!s_opened.TryGetValue(name, out SingleFileCheckpoint? checkpoint)) s_opened.Add(name, checkpoint = new SingleFileCheckpoint(name, new InMemoryShapes(original), new()));
         return checkpoint;
     }
 
@@ -86,19 +86,4 @@ public sealed class PublishedCheckpointTests
     private static string Expand(JsonNode? value) => value is JsonArray array && array.Select(item => item!.ToJsonString()).Distinct().Count() == 1 ? array[0]!.ToJsonString() : value?.ToJsonString() ?? "";
 
     private static string Bare(string name) => name.Replace("text_model.", "", StringComparison.Ordinal);
-
-    private sealed class ShapesOnly(TensorInfo[] infos) : ITensorSource
-    {
-        public string Origin => "shapes";
-
-        public IReadOnlyDictionary<string, TensorInfo> Tensors { get; } = infos.ToDictionary(info => info.Name);
-
-        public byte[] ReadBytes(string name) => throw new InvalidOperationException("opening a checkpoint reads no weights");
-
-        public float[] ReadSingles(string name) => throw new InvalidOperationException("opening a checkpoint reads no weights");
-
-        public void Dispose()
-        {
-        }
-    }
 }
