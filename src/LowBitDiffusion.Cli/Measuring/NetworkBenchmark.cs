@@ -87,7 +87,7 @@ internal static class NetworkBenchmark
         using WorkerPool pool = new(settings.Threads ?? Environment.ProcessorCount);
         double peak = PeakThroughput.TryCreate() is { } throughput ? throughput.GigaOperationsPerSecond(pool) * 1e9 : 0;
         using PreparedModel model = new(network, weights);
-        (long estimatedWeights, long estimatedActivations) = model.Estimate(inputs, steps: 1, pool.Threads);
+        PlanMemory estimate = model.Estimate(inputs, pool.Threads);
 
         long start = Stopwatch.GetTimestamp();
         using PlannedNetwork planned = model.Compile(inputs, pool, progress: progress, cancellationToken: cancellationToken);
@@ -125,7 +125,7 @@ internal static class NetworkBenchmark
             PeakOperationsPerSecond = peak,
             WeightBytes = model.WeightBytes,
             ActivationBytes = planned.ActivationBytes,
-            EstimatedBytes = estimatedWeights + estimatedActivations,
+            EstimatedBytes = estimate.Weights + estimate.Activations(1),
             PeakResidentBytes = ResidentMemory.PeakBytes(),
             Operations = OperationProfile.Summarize(timings, steps: 1),
         };

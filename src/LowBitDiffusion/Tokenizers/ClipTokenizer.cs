@@ -19,6 +19,7 @@ public sealed class ClipTokenizer
     private readonly Dictionary<string, int> _vocabulary;
     private readonly Dictionary<(string First, string Second), int> _ranks;
     private readonly (string Text, int Id)[] _specialTokens;
+    private readonly Dictionary<int, string> _texts;
 
     private ClipTokenizer(Dictionary<string, int> vocabulary, Dictionary<(string First, string Second), int> ranks, Func<string, string, int> special, int maxLength)
     {
@@ -26,6 +27,7 @@ public sealed class ClipTokenizer
         StartToken = special("bos_token", "<|startoftext|>");
         EndToken = special("eos_token", "<|endoftext|>");
         PadToken = special("pad_token", "<|endoftext|>");
+        _texts = vocabulary.ToDictionary(pair => pair.Value, pair => pair.Key);
         _specialTokens = [.. vocabulary.Where(pair => pair.Value == StartToken || pair.Value == EndToken).Select(pair => (pair.Key, pair.Value))];
     }
 
@@ -40,6 +42,9 @@ public sealed class ClipTokenizer
 
     /// <summary>Most tokens of a text, start and end included.</summary>
     public int MaxLength { get; }
+
+    /// <summary>One more than the largest id.</summary>
+    public int VocabularySize => _texts.Keys.Max() + 1;
 
     /// <summary>Opens a tokenizer's folder: <c>vocab.json</c>, <c>merges.txt</c> and, if there are any, <c>tokenizer_config.json</c> and <c>special_tokens_map.json</c>.</summary>
     /// <exception cref="ModelFormatException">A file is missing or damaged, or the files do not fit each other.</exception>
@@ -60,6 +65,8 @@ public sealed class ClipTokenizer
         JsonConfig vocabularyJson = files.Config(component, "vocab.json");
         string vocabularyFile = vocabularyJson.File;
         Dictionary<string, int> vocabulary = vocabularyJson.Keys.ToDictionary(token => token, token => vocabularyJson.GetInt(token));
+        if (vocabulary.FirstOrDefault(pair => pair.Value < 0) is { Key: { } negative }) throw new ModelFormatException(vocabularyFile, negative, $"expected an id of 0 or more, found {vocabulary[negative]}");
+        if (vocabulary.Values.Distinct().Count() != vocabulary.Count) throw new ModelFormatException(vocabularyFile, null, "expected a different id for every token");
         foreach (string character in ByteCharacters.All)
         {
             foreach (string token in (string[])[character, character + EndOfWord])
@@ -111,6 +118,24 @@ public sealed class ClipTokenizer
         ids.AsSpan(0, Math.Min(ids.Length, length)).CopyTo(fitted);
         if (truncated > 0) fitted[^1] = EndToken;
         return fitted;
+    }
+
+    /// <summary>The text of tokens, in lower case and with a space after each word, as the tokenizer sees it; start and end tokens have none.</summary>
+    public string Decode(ReadOnlySpan<int> ids)
+    {
+        StringBuilder text = new();
+        List<byte> word = [];
+        foreach (int id in ids)
+        {
+            if (id == StartToken || id == EndToken || !_texts.TryGetValue(id, out string? token)) continue;
+            bool ends = token.EndsWith(EndOfWord, StringComparison.Ordinal);
+            foreach (char character in ends ? token.AsSpan(0, token.Length - EndOfWord.Length) : token) word.Add(ByteCharacters.ByteOf(character));
+            if (!ends) continue;
+            text.Append(Encoding.UTF8.GetString([.. word])).Append(' ');
+            word.Clear();
+        }
+
+        return text.Append(Encoding.UTF8.GetString([.. word])).ToString().TrimEnd();
     }
 
     private (int At, string Token, int Id) NextSpecialToken(string text, int from)
