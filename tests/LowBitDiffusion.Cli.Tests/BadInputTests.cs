@@ -71,6 +71,7 @@ public sealed class BadInputTests
     [TestCase("--memory-budget lots", "memory-budget", "512MB", "'lots'")]
     [TestCase("--memory-budget 100KB", "memory budget", "100.0 KiB", "weights", "activations")]
     [TestCase("--grid --single", "--grid", "--single", "both")]
+    [TestCase("--single", "--single", "picture.png")]
     [TestCase("--like nothing.png", "nothing.png")]
     public async Task A_request_that_does_not_fit_is_refused(string options, params string[] expected)
     {
@@ -88,6 +89,11 @@ public sealed class BadInputTests
 
         AssertRefused(await Lbd.RunAsync("generate", "--model", SharedModels.Float, "--like", foreign, "--out", _folder["x.png"]), ["foreign.png", "'lbd'", "found none"]);
     }
+
+    [TestCase("picture.jpg")]
+    [TestCase("picture.WEBP")]
+    public async Task Only_png_is_written(string output) =>
+        AssertRefused(await Lbd.RunAsync("generate", "--model", SharedModels.Float, "--out", _folder[output], "--json"), ["expected a .png file or a folder", output]);
 
     [TestCase("missing/picture.png", "no folder")]
     [TestCase("file.txt/picture.png", "file.txt")]

@@ -19,6 +19,9 @@ internal sealed class GenerateCommand : CliCommand
 
     private static readonly Dictionary<string, NoiseSource> s_noiseSources = new() { ["torch-cpu"] = NoiseSource.TorchCpu, ["torch-cuda"] = NoiseSource.TorchCuda };
 
+    // Written as PNG these would have the wrong name, taken for folders they would surprise.
+    private static readonly string[] s_otherFormats = [".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"];
+
     private readonly Option<string> _model = CommonOptions.Model("Model folder in diffusers' layout, float or quantized. May be left out with --like.");
     private readonly Option<string[]> _labels = new("--label", "--labels", "-l")
     {
@@ -129,6 +132,7 @@ internal sealed class GenerateCommand : CliCommand
     private bool IsSingle(ParseResult parsed, string output)
     {
         bool single = parsed.GetValue(_single), grid = parsed.GetValue(_grid), named = Path.GetExtension(output).Equals(".png", StringComparison.OrdinalIgnoreCase);
+        if (s_otherFormats.Contains(Path.GetExtension(output).ToLowerInvariant())) throw new InvalidRequestException("out", $"expected a .png file or a folder, found '{output}'");
         if (single && grid) throw new InvalidRequestException("single", "expected one of --grid and --single, found both");
         if (single && named) throw new InvalidRequestException("out", $"expected a folder for --single, found '{output}'");
         return single || (!grid && !named);
@@ -222,7 +226,7 @@ internal sealed class GenerateCommand : CliCommand
         string what = files.Count == 1 ? files[0] : $"{files.Count} files in {Path.GetDirectoryName(files[0])}";
         Terminal.Out.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{what}: {record.Seeds.Count} images, {record.Steps} steps of {clock.Median.TotalMilliseconds:0.0} ms, {clock.Total.TotalSeconds:0.00} s after {loading.TotalSeconds:0.00} s of loading"));
+            $"{what}: {record.Seeds.Count} image{(record.Seeds.Count == 1 ? "" : "s")}, {record.Steps} steps of {clock.Median.TotalMilliseconds:0.0} ms, {clock.Total.TotalSeconds:0.00} s after {loading.TotalSeconds:0.00} s of loading"));
     }
 
     private static string FolderName(string folder) => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));

@@ -42,7 +42,7 @@ internal static class OperationProfile
         return Summarize(network.TakeTimings(), steps);
     }
 
-    /// <summary>Adds up the operations of each kind.</summary>
+    /// <summary>Adds up the timings of each kind of work.</summary>
     public static IReadOnlyList<OperationTime> Summarize(IReadOnlyList<StepTiming> timings, int steps)
     {
         double total = timings.Sum(t => t.Total.TotalSeconds);

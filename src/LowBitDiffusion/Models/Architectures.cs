@@ -24,6 +24,10 @@ public static class Architectures
     /// <summary>Every name.</summary>
     public static IReadOnlyList<string> Names { get; } = [.. s_all.Select(entry => entry.Name)];
 
+    /// <summary>Pixels of a picture along one side for each position of what the network works on: 1 for pictures themselves, 8 for latents, 0 for text.</summary>
+    /// <param name="name">The network's name.</param>
+    public static int PixelsPerPosition(string name) => name.Contains("clip", StringComparison.Ordinal) ? 0 : name.StartsWith("ddpm", StringComparison.Ordinal) ? 1 : 8;
+
     /// <summary>A network's <c>config.json</c>.</summary>
     /// <exception cref="InvalidRequestException">There is no such network; the message lists all.</exception>
     public static JsonConfig Config(string name) => Read(name, component: null);
