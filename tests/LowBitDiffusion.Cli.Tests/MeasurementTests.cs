@@ -27,29 +27,6 @@ public sealed class MeasurementTests
         Assert.That(result.Out, Does.Match(@"(?m)^\| \S*tiny-w4a8 +\|.*\| +\d+\.\d\d \|$"));
     }
 
-    [TestCase("w4a8")]
-    [TestCase("f32")]
-    public async Task Bench_measures_published_networks_without_their_weights(string weights)
-    {
-        LbdResult result = await Lbd.SucceedAsync("bench", "--architecture", "ddpm-cifar10", "--weights", weights, "--steps", "1", "--json");
-
-        JsonElement json = result.Json;
-        Assert.That(json.GetProperty("parameters").GetInt64(), Is.EqualTo(35_746_307));
-        Assert.That(json.GetProperty("step_p50_seconds").GetDouble(), Is.Positive);
-        Assert.That(json.GetProperty("operations").EnumerateArray().Any(o => o.GetProperty("kind").GetString() == $"conv {weights}"), Is.True, "convolutions in the precision asked for");
-        Assert.That(json.GetProperty("weight_bytes").GetInt64() + json.GetProperty("activation_bytes").GetInt64(), Is.EqualTo(json.GetProperty("estimated_bytes").GetInt64()).Within(10).Percent);
-    }
-
-    [TestCase("--architecture", "sd3", "expected one of ddpm-cifar10")]
-    [TestCase("--weights", "int4", "such as w4a8")]
-    public async Task Bench_refuses_networks_and_precisions_that_it_does_not_know(string option, string value, string says)
-    {
-        LbdResult result = await Lbd.RunAsync(["bench", .. option == "--architecture" ? Array.Empty<string>() : ["--architecture", "ddpm-cifar10"], option, value]);
-
-        Assert.That(result.ExitCode, Is.EqualTo(2));
-        Assert.That(result.Error, Does.Contain(says));
-    }
-
     [Test]
     public async Task Doctor_names_the_chosen_kernels_and_why_others_are_not_used()
     {
