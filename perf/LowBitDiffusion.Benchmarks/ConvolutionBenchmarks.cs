@@ -1,4 +1,6 @@
 using BenchmarkDotNet.Attributes;
+using BenchmarkDotNet.Configs;
+using BenchmarkDotNet.Reports;
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.Memory;
@@ -35,7 +37,11 @@ public sealed record ConvolutionShape(string Name, ConvGeometry Geometry)
     public override string ToString() => Name;
 }
 
-/// <summary>Quantized convolutions by instruction set, width of weights and threads.</summary>
+/// <summary>
+/// Quantized convolutions by instruction set, width of weights and threads. There are many: choose with a filter such as
+/// <c>--filter '*WeightBits: 4, Threads: 2, Shape: SD 1.5*Avx512Vnni*'</c>.
+/// </summary>
+[Config(typeof(Settings))]
 public unsafe class ConvolutionBenchmarks
 {
     private WorkerPool _pool = null!;
@@ -106,5 +112,14 @@ public unsafe class ConvolutionBenchmarks
         _input.Dispose();
         _output.Dispose();
         _pool.Dispose();
+    }
+
+    private sealed class Settings : ManualConfig
+    {
+        public Settings()
+        {
+            AddColumn(new GigaOperationsColumn());
+            SummaryStyle = SummaryStyle.Default.WithMaxParameterColumnWidth(40);
+        }
     }
 }

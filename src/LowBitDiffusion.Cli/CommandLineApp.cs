@@ -59,6 +59,7 @@ internal static class CommandLineApp
         {
             verbose,
             new GenerateCommand(terminal),
+            new ConvertCommand(terminal),
             new QuantizeCommand(terminal),
             new EvaluateCommand(terminal),
             new InspectCommand(terminal),

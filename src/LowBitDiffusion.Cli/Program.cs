@@ -1,5 +1,9 @@
 using System.Runtime.InteropServices;
+using System.Text;
 using LowBitDiffusion.Cli;
+
+// Sparklines and boxes are not in the code pages that Windows starts with.
+if (OperatingSystem.IsWindows()) Console.OutputEncoding = Encoding.UTF8;
 
 // The first Ctrl-C lets the command clean up behind itself; a second one ends the process as usual.
 using CancellationTokenSource interrupted = new();

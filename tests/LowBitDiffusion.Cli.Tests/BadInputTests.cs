@@ -66,10 +66,12 @@ public sealed class BadInputTests
     [TestCase("--threads 0", "threads", "found 0")]
     [TestCase("--batch 0", "batch", "found 0")]
     [TestCase("--scale 0", "scale", "found 0")]
+    [TestCase("--scale 64 --count 1000", "scale", "GiB")]
     [TestCase("--columns 0", "columns", "found 0")]
     [TestCase("--memory-budget lots", "memory-budget", "512MB", "'lots'")]
     [TestCase("--memory-budget 100KB", "memory budget", "100.0 KiB", "weights", "activations")]
     [TestCase("--grid --single", "--grid", "--single", "both")]
+    [TestCase("--single", "--single", "picture.png")]
     [TestCase("--like nothing.png", "nothing.png")]
     public async Task A_request_that_does_not_fit_is_refused(string options, params string[] expected)
     {
@@ -87,6 +89,11 @@ public sealed class BadInputTests
 
         AssertRefused(await Lbd.RunAsync("generate", "--model", SharedModels.Float, "--like", foreign, "--out", _folder["x.png"]), ["foreign.png", "'lbd'", "found none"]);
     }
+
+    [TestCase("picture.jpg")]
+    [TestCase("picture.WEBP")]
+    public async Task Only_png_is_written(string output) =>
+        AssertRefused(await Lbd.RunAsync("generate", "--model", SharedModels.Float, "--out", _folder[output], "--json"), ["expected a .png file or a folder", output]);
 
     [TestCase("missing/picture.png", "no folder")]
     [TestCase("file.txt/picture.png", "file.txt")]

@@ -44,4 +44,26 @@ public sealed class CommandLineTests
 
     [Test]
     public async Task The_version_is_that_of_the_program() => Assert.That((await Lbd.SucceedAsync("--version")).Out, Does.Match(@"^\d+\.\d+\.\d+"));
+
+    [Test]
+    public async Task An_unexpected_error_is_one_line_unless_more_is_asked_for()
+    {
+        (int code, string error) = await RunBroken("kernels");
+        (int verboseCode, string verboseError) = await RunBroken("kernels", "--verbose");
+
+        Assert.That((code, verboseCode), Is.EqualTo((3, 3)));
+        Assert.That(error.TrimEnd(), Is.EqualTo("lbd: unexpected error: InvalidOperationException: broken on purpose (--verbose shows where)"));
+        Assert.That(verboseError, Does.Contain("   at "));
+    }
+
+    private static async Task<(int Code, string Error)> RunBroken(params string[] args)
+    {
+        StringWriter error = new();
+        return (await CommandLineApp.RunAsync(args, new BrokenWriter(), error), error.ToString());
+    }
+
+    private sealed class BrokenWriter : StringWriter
+    {
+        public override void WriteLine(string? value) => throw new InvalidOperationException("broken on purpose");
+    }
 }

@@ -2,98 +2,6 @@ using LowBitDiffusion.Kernels.Assembling;
 
 namespace LowBitDiffusion.Kernels.Convolution;
 
-/// <summary>What an assembled tile kernel is given. Every field takes eight bytes; those at the end are its own notes.</summary>
-internal unsafe struct VnniTileArguments
-{
-    /// <summary>For each row of all tiles, its first input pixel. Advances with the tiles, as <see cref="Residual"/>, <see cref="Output"/>, <see cref="ImageVectorRows"/>.</summary>
-    public byte** Rows;
-
-    /// <summary>Tiles below one another, all of the kernel's number of rows.</summary>
-    public nint Tiles;
-
-    /// <summary>Packed codes of the panel.</summary>
-    public byte* Codes;
-
-    public SegmentPlan* Segments;
-    public nint SegmentCount;
-    public nint KernelRows;
-
-    /// <summary>Distance of the kernel rows in the input, in bytes.</summary>
-    public nint KernelRowStep;
-
-    /// <summary>Distance of the pixels of the input in bytes.</summary>
-    public nint ColumnStep;
-
-    /// <summary>Σ w of the panel's channels in the first segment.</summary>
-    public int* WeightSums;
-
-    public float* WeightScales;
-
-    /// <summary>From one segment's weight sums or scales to the next's, in bytes.</summary>
-    public nint SegmentStep;
-
-    public byte* ZeroPoints;
-    public float* InputScales;
-
-    /// <summary>Bias of the panel's channels, or null.</summary>
-    public float* Bias;
-
-    /// <summary>For each row, the image vector of its image, or null.</summary>
-    public float** ImageVectorRows;
-
-    /// <summary>Offset of the panel in a row of an image vector, in bytes.</summary>
-    public nint PanelOffset;
-
-    public float* Residual;
-
-    /// <summary>In bytes.</summary>
-    public nint ResidualStride;
-
-    /// <summary>The factor, in the low four bytes.</summary>
-    public nint OutputScale;
-
-    public float* Output;
-
-    /// <summary>In bytes.</summary>
-    public nint OutputStride;
-
-    /// <summary>One bit for each of the panel's 32 channels that exists.</summary>
-    public nint Channels;
-
-    // The kernel's notes.
-    public SegmentPlan* Segment;
-    public nint SegmentsLeft;
-    public int* SegmentSums;
-    public float* SegmentScales;
-    public byte* SegmentZeroPoint;
-    public float* SegmentInputScale;
-    public nint KernelRowsLeft;
-    public nint ColumnsLeft;
-    public nint Columns;
-    public nint RowOffset;
-    public nint RunOffset;
-    public nint RunLength;
-    public nint RunEnd;
-    public nint RoundsEnd;
-}
-
-/// <summary>Which tile kernel.</summary>
-/// <param name="Rows">Rows of a tile, 1 … 12.</param>
-/// <param name="Halves">2 for all 32 channels of the panel, 1 where the last 16 do not exist: networks end in few channels.</param>
-/// <param name="Nibbles">Whether two codes share a byte.</param>
-internal readonly record struct VnniTileVariant(int Rows, int Halves, bool Nibbles)
-{
-    internal const int Count = Avx512VnniTile.MaxRows * 4;
-
-    /// <summary>Place among all variants.</summary>
-    internal int Index => ((Rows - 1) * 4) + ((Halves - 1) * 2) + (Nibbles ? 1 : 0);
-
-    /// <summary>The variant at a place.</summary>
-    internal static VnniTileVariant At(int index) => new((index / 4) + 1, (index / 2 % 2) + 1, index % 2 != 0);
-
-    public override string ToString() => $"{Rows} × {Halves * 16}, {(Nibbles ? "two codes" : "one code")} in a byte";
-}
-
 /// <summary>
 /// Describes the AVX-512 VNNI kernel: tiles of up to 12 rows × 32 output channels, one machine-code routine for each
 /// <see cref="VnniTileVariant"/>, from the input's bytes to the finished floats.
@@ -391,7 +299,7 @@ internal sealed unsafe class Avx512VnniTile
 
         if (_nibbles)
         {
-            // Powers of two commute with rounding: float(16·S)·(scale/16) is float(S)·scale, bit for bit.
+            // Powers of two commute with rounding: float(16·S)·(scale/16) is float(S)·scale, bit for bit, for every scale that is not denormal.
             _code.Mov32(Gpr.Rax, BitConverter.SingleToInt32Bits(1f / 16));
             _code.Vpbroadcastd(Weights(0), Gpr.Rax);
             for (int half = 0; half < _halves; half++) _code.Vmulps(scales[half], scales[half], Weights(0));

@@ -1,3 +1,6 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using LowBitDiffusion.Kernels.Memory;
 
 namespace LowBitDiffusion.Kernels.Convolution;
@@ -26,13 +29,16 @@ public sealed unsafe class PackedWeights : IDisposable
         }
 
         _memory = new NativeBuffer(Plan.TotalBytes);
-        fixed (sbyte* source = codes)
+        using NativeBuffer ordered = new((nuint)shape.Depth);
+        for (int o = 0; o < shape.OutChannels; o++)
         {
-            for (int s = 0; s < count; s++)
-            {
-                for (int o = 0; o < shape.OutChannels; o++) WeightSums(s)[o] = PackChannel(source, s, o, kernel.Layout.PanelWidth);
-                weightScales.Slice(s * shape.OutChannels, shape.OutChannels).CopyTo(new Span<float>(Scales(s), shape.OutChannels));
-            }
+            OrderByPosition(codes.Slice(o * shape.Depth, shape.Depth), shape.Taps, new Span<sbyte>(ordered.Pointer, shape.Depth));
+            for (int s = 0; s < count; s++) WeightSums(s)[o] = PackChannel((sbyte*)ordered.Pointer, s, o, kernel.Layout.PanelWidth);
+        }
+
+        for (int s = 0; s < count; s++)
+        {
+            weightScales.Slice(s * shape.OutChannels, shape.OutChannels).CopyTo(new Span<float>(Scales(s), shape.OutChannels));
         }
     }
 
@@ -70,40 +76,55 @@ public sealed unsafe class PackedWeights : IDisposable
 
     private static (int Smallest, int Largest) Range(ReadOnlySpan<sbyte> codes)
     {
-        int smallest = 0, largest = 0;
-        foreach (sbyte code in codes)
+        Vector<sbyte> smallest = Vector<sbyte>.Zero, largest = Vector<sbyte>.Zero;
+        ReadOnlySpan<Vector<sbyte>> vectors = MemoryMarshal.Cast<sbyte, Vector<sbyte>>(codes);
+        foreach (Vector<sbyte> vector in vectors)
         {
-            smallest = Math.Min(smallest, code);
-            largest = Math.Max(largest, code);
+            smallest = Vector.Min(smallest, vector);
+            largest = Vector.Max(largest, vector);
         }
 
-        return (smallest, largest);
+        (int low, int high) = (0, 0);
+        for (int i = 0; i < Vector<sbyte>.Count; i++) (low, high) = (Math.Min(low, smallest[i]), Math.Max(high, largest[i]));
+        foreach (sbyte code in codes[(vectors.Length * Vector<sbyte>.Count)..]) (low, high) = (Math.Min(low, code), Math.Max(high, code));
+        return (low, high);
     }
 
-    /// <summary>Spreads one output channel's codes of a segment over its panel and returns their sum.</summary>
-    private int PackChannel(sbyte* source, int segment, int channel, int panelWidth)
+    /// <summary>[channel][position] → [position][channel], the order in which the input lies.</summary>
+    private static void OrderByPosition(ReadOnlySpan<sbyte> filter, int taps, Span<sbyte> ordered)
+    {
+        int channels = filter.Length / taps;
+        for (int tap = 0; tap < taps; tap++)
+        {
+            Span<sbyte> target = ordered.Slice(tap * channels, channels);
+            for (int c = 0, i = tap; c < target.Length; c++, i += taps) target[c] = filter[i];
+        }
+    }
+
+    /// <summary>Spreads one output channel's codes of a segment over its panel, four at a time, and returns their sum.</summary>
+    private int PackChannel(sbyte* ordered, int segment, int channel, int panelWidth)
     {
         SegmentPlan plan = Plan.Segments[segment];
         int lanes = Plan.Nibbles ? panelWidth / 2 : panelWidth;
         int column = channel % panelWidth;
-        int shift = Plan.Nibbles && column >= lanes ? 4 : 0;
-        byte* target = Codes(channel / panelWidth, segment) + (column % lanes * 4);
-        sbyte* filter = source + ((nint)channel * Shape.Depth);
+        uint kept = Plan.Nibbles ? 0x0F0F0F0Fu : uint.MaxValue;
+        int shift = column >= lanes ? 4 : 0;
+        uint* target = (uint*)Codes(channel / panelWidth, segment) + (column % lanes);
         int sum = 0;
         for (int row = 0; row < Shape.KernelHeight; row++)
         {
             for (int run = 0; run < plan.Columns; run++)
             {
-                for (int j = 0, c = 0, x = run; j < plan.Length; j++)
+                sbyte* codes = ordered + ((((nint)row * Shape.KernelWidth) + run) * Shape.InChannels) + plan.Start;
+                for (int j = 0; j < plan.Length; j += 4, target += lanes)
                 {
-                    int code = filter[((((nint)plan.Start + c) * Shape.KernelHeight) + row) * Shape.KernelWidth + x];
-                    byte* group = target + ((nint)(j / 4) * lanes * 4);
-                    group[j % 4] |= Plan.Nibbles ? (byte)((code & 15) << shift) : (byte)code;
-                    sum += code;
-                    if (++c == Plan.Ranges[segment].Count) (c, x) = (0, x + 1);
+                    // Reading over the end is safe (the buffer has slack) and what was read there is dropped.
+                    uint group = Unsafe.ReadUnaligned<uint>(codes + j);
+                    if (plan.Length - j < 4) group &= (1u << (8 * (plan.Length - j))) - 1;
+                    *target |= (group & kept) << shift;
                 }
 
-                target += (nint)plan.Groups * lanes * 4;
+                for (int j = 0; j < plan.Length; j++) sum += codes[j];
             }
         }
 

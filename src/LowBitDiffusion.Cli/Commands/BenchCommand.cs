@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using LowBitDiffusion.Cli.Measuring;
 using LowBitDiffusion.Cli.Output;
+using LowBitDiffusion.Models;
 
 namespace LowBitDiffusion.Cli.Commands;
 
@@ -11,7 +12,21 @@ internal sealed class BenchCommand : CliCommand
 {
     private const int ProfiledSteps = 10;
 
+    private const int ForwardPasses = 5;
+
     private readonly Option<string> _model = CommonOptions.Model();
+    private readonly Option<string?> _architecture = new("--architecture")
+    {
+        Description = $"Instead of a model folder: a published network with seeded random weights. One of {string.Join(", ", Architectures.Names)}.",
+        HelpName = "NAME",
+    };
+    private readonly Option<string> _weights = new("--weights")
+    {
+        Description = "With --architecture: bits of weights and activations, or f32.",
+        HelpName = "wNaM|f32",
+        DefaultValueFactory = _ => "w8a8",
+    };
+    private readonly Option<int?> _size = new("--size") { Description = "With --architecture: rows and columns of the picture in pixels. Default: the network's own.", HelpName = "N" };
     private readonly Option<string[]> _compare = new("--compare") { Description = "More model folders, measured in turn with the first; ratios are to the first.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
     private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the sampler. Default: the model's.", HelpName = "N" };
     private readonly Option<int> _batch = new("--batch") { Description = "Images drawn at once.", HelpName = "N", DefaultValueFactory = _ => 1 };
@@ -21,14 +36,18 @@ internal sealed class BenchCommand : CliCommand
 
     public BenchCommand(Terminal terminal) : base("bench", "Measure load time, first image, steps, images per second, memory, and the time of each kind of operation.", terminal)
     {
-        _model.Required = true;
-        foreach (Option option in new Option[] { _model, _compare, _steps, _batch, _rounds, _threads, _json }) Options.Add(option);
+        foreach (Option option in new Option[] { _model, _architecture, _weights, _size, _compare, _steps, _batch, _rounds, _threads, _json }) Options.Add(option);
+        Validators.Add(result =>
+        {
+            if (result.GetResult(_model) is null == result.GetResult(_architecture) is null) result.AddError("Either option '--model' or option '--architecture' is required.");
+        });
     }
 
     /// <inheritdoc/>
     public override IReadOnlyList<string> Examples =>
     [
         "lbd bench --model models/fashion-unet-w4a8",
+        "lbd bench --architecture sd15 --size 512 --weights w4a8 --threads 2",
         "lbd bench --model models/fashion-unet --compare models/fashion-unet-w8a8 models/fashion-unet-w4a8 --batch 4 --json",
     ];
 
@@ -36,6 +55,7 @@ internal sealed class BenchCommand : CliCommand
     protected override async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellationToken)
     {
         bool json = parsed.GetValue(_json);
+        if (parsed.GetValue(_architecture) is { } architecture) return await RunNetworkAsync(parsed, architecture, json, cancellationToken);
         string[] folders = [parsed.GetValue(_model)!, .. parsed.GetValue(_compare) ?? []];
         BenchmarkSettings settings = new(
             parsed.GetValue(_steps), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096), CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
@@ -43,9 +63,40 @@ internal sealed class BenchCommand : CliCommand
         IReadOnlyList<BenchmarkResult> results = await Terminal.WithProgressAsync("measuring", json, progress => MeasureAsync(folders, settings, progress, cancellationToken));
         long peak = ResidentMemory.PeakBytes();
         IReadOnlyList<OperationTime>[] operations =
-            [.. folders.Select(folder => OperationProfile.Measure(folder, 2 * settings.Batch, settings.Threads, ProfiledSteps, cancellationToken))];
+            [.. folders.Select(folder => OperationProfile.Measure(folder, settings.Batch, settings.Threads, ProfiledSteps, cancellationToken))];
         if (json) PrintJson(results, operations, peak, settings);
         else Print(results, operations, peak);
+        return ExitCode.Success;
+    }
+
+    private async Task<int> RunNetworkAsync(ParseResult parsed, string architecture, bool json, CancellationToken cancellationToken)
+    {
+        NetworkBenchmarkSettings settings = new(
+            architecture, parsed.GetValue(_weights)!, parsed.GetValue(_size), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
+            CommonOptions.Checked("steps", parsed.GetValue(_steps) ?? ForwardPasses, 1, 100_000), CommonOptions.CheckedThreads(parsed.GetValue(_threads)));
+        NetworkBenchmarkResult result = await Terminal.WithProgressAsync("packing", json, progress => Task.Run(
+            () => NetworkBenchmark.Measure(settings, new DelegateProgress<double>(share => progress.Report(new(share))), cancellationToken), cancellationToken));
+        if (json)
+        {
+            Terminal.Out.WriteLine(JsonSerializer.Serialize(result, JsonText.Compact));
+            return ExitCode.Success;
+        }
+
+        Terminal.Out.WriteLine($"{result.Architecture} {result.Precision}, {result.Inputs}: {result.Macs / 1e9:0.0} GMAC");
+        Terminal.WriteTable(
+            ["load s", " first step s", " step min s", " step p50 s", " step p95 s", " GOPS", " of peak", " weights", " activations", " estimated", " resident peak"],
+            [[
+                Number(result.LoadSeconds), Number(result.FirstStepSeconds), Precise(result.StepMinimumSeconds), Precise(result.StepP50Seconds), Precise(result.StepP95Seconds),
+                Number(2 * result.Macs / result.StepP50Seconds / 1e9), Percent(result.PeakShare), Size.Format(result.WeightBytes), Size.Format(result.ActivationBytes),
+                Size.Format(result.EstimatedBytes), Size.Format(result.PeakResidentBytes),
+            ]]);
+        Terminal.WriteTable(
+            ["operation", " count", " ms", " share", " GOPS", " of peak"],
+            result.Operations.Select(o => new[]
+            {
+                o.Kind, o.Operations.ToString(CultureInfo.InvariantCulture), Number(o.SecondsPerStep * 1e3), Percent(o.Share),
+                o.MacsPerSecond > 0 ? Number(2 * o.MacsPerSecond / 1e9) : "", o.MacsPerSecond > 0 && result.PeakOperationsPerSecond > 0 ? Percent(2 * o.MacsPerSecond / result.PeakOperationsPerSecond) : "",
+            }));
         return ExitCode.Success;
     }
 
@@ -105,6 +156,10 @@ internal sealed class BenchCommand : CliCommand
                 Models = results.Select((result, i) => new { Result = result, StepRatio = result.StepP50Seconds / results[0].StepP50Seconds, Operations = operations[i] }),
             },
             JsonText.Compact));
+
+    private static string Precise(double value) => value.ToString("0.0000", CultureInfo.InvariantCulture);
+
+    private static string Percent(double share) => string.Create(CultureInfo.InvariantCulture, $"{share * 100:0.0} %");
 
     private static string Number(double value) => value.ToString("0.00", CultureInfo.InvariantCulture);
 }

@@ -1,7 +1,7 @@
 using System.CommandLine;
 using LowBitDiffusion.Cli.Output;
-using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantizer.Evaluation;
 

@@ -19,14 +19,18 @@ internal sealed class GenerateCommand : CliCommand
 
     private static readonly Dictionary<string, NoiseSource> s_noiseSources = new() { ["torch-cpu"] = NoiseSource.TorchCpu, ["torch-cuda"] = NoiseSource.TorchCuda };
 
-    private readonly Option<string> _model = CommonOptions.Model("Model folder in diffusers' layout, float or quantized. May be left out with --like.");
+    // Written as PNG these would have the wrong name, taken for folders they would surprise.
+    private static readonly string[] s_otherFormats = [".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"];
+
+    private readonly Option<string> _model = CommonOptions.Model("Model folder in diffusers' layout, float or quantized, or a single checkpoint file. May be left out with --like.");
     private readonly Option<string[]> _labels = new("--label", "--labels", "-l")
     {
         Description = "What to draw: a label's name or number, several with commas, or 'all'. May be repeated. Default: one of each.",
         HelpName = "NAME|NUMBER",
         AllowMultipleArgumentsPerToken = true,
     };
-    private readonly Option<int?> _count = new("--count", "-n") { Description = "Images of each label, or of a model without labels. Default: 1.", HelpName = "N" };
+    private readonly SubjectOptions _subject = new();
+    private readonly Option<int?> _count = new("--count", "-n") { Description = "Images of each label or prompt, or of a model without either. Default: 1.", HelpName = "N" };
     private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the sampler. Default: the model's.", HelpName = "N" };
     private readonly Option<float?> _guidance = new("--guidance") { Description = "Classifier-free guidance; 1 for none. Default: the model's.", HelpName = "G" };
     private readonly Option<ulong?> _seed = new("--seed") { Description = "Seed of the first image; image i has seed S + i. Default: 0.", HelpName = "S" };
@@ -57,10 +61,10 @@ internal sealed class GenerateCommand : CliCommand
 
     public GenerateCommand(Terminal terminal) : base("generate", "Draw pictures.", terminal)
     {
-        foreach (Option option in new Option[]
-        {
-            _model, _labels, _count, _steps, _guidance, _seed, _seeds, _noise, _eta, _out, _grid, _single, _columns, _scale, _captions, _like, _threads, _batch, _memory, _json,
-        })
+        foreach (Option option in (Option[])
+        [
+            _model, _labels, .. _subject.Options, _count, _steps, _guidance, _seed, _seeds, _noise, _eta, _out, _grid, _single, _columns, _scale, _captions, _like, _threads, _batch, _memory, _json,
+        ])
         {
             Options.Add(option);
         }
@@ -72,6 +76,8 @@ internal sealed class GenerateCommand : CliCommand
         "lbd generate --model models/fashion-unet-w4a8 --out garments.png",
         "lbd generate --model models/fashion-unet-w4a8 --label dress --label 3 --seed 7 --steps 50 --captions --out two.png",
         "lbd generate --model models/fashion-unet-w4a8 --label bag --seeds 1,2,3 --out bags/",
+        "lbd generate --model models/stable-diffusion --prompt \"a red dress\" --negative-prompt blurry --seed 7 --out dress.png",
+        "lbd generate --model models/stable-diffusion --prompt \"a blue dress\" --init-image dress.png --strength 0.6 --scheduler UniPCMultistepScheduler --out blue.png",
         "lbd generate --like garments.png --out again.png",
     ];
 
@@ -99,35 +105,44 @@ internal sealed class GenerateCommand : CliCommand
 
         ModelDescription model = pipeline.Description;
         GenerationRequest request = CreateRequest(parsed, model, like);
+        PictureLayout layout = CreateLayout(parsed, model, request, like?.Layout);
         StepClock clock = new();
         IReadOnlyList<GeneratedImage> images = await Terminal.WithProgressAsync("drawing", quiet, progress => pipeline.GenerateAsync(
             request,
             new DelegateProgress<GenerationProgress>(step =>
             {
-                clock.Add(step.Elapsed);
-                progress.Report(new(step.Fraction, string.Create(CultureInfo.InvariantCulture, $"step {step.Step}/{step.Steps}, {clock.Last.TotalMilliseconds:0.0} ms, {step.Finished}/{step.Images} images")));
+                if (step.Stage == GenerationStage.Sampling) clock.Add(step.Elapsed);
+                else clock.Pass(step.Elapsed);
+                string doing = step.Stage switch
+                {
+                    GenerationStage.Encoding => "encoding",
+                    GenerationStage.Decoding => "decoding",
+                    _ => string.Create(CultureInfo.InvariantCulture, $"step {step.Step}/{step.Steps}, {clock.Last.TotalMilliseconds:0.0} ms"),
+                };
+                progress.Report(new(step.Fraction, $"{doing}, {step.Finished}/{step.Images} images"));
             }),
             cancellationToken));
 
-        PictureRecord record = new()
+        PictureRecord record = _subject.Describe(parsed, like, images, request) with
         {
-            Model = like is not null && FolderName(like.Model) == FolderName(folder) ? like.Model : Path.IsPathRooted(folder) ? FolderName(folder) : folder,
+            Model = like is not null && FolderName(like.Model) == FolderName(folder) ? like.Model : PictureRecord.Portable(folder),
             Labels = [.. images.Select(i => i.Label).OfType<int>()],
             Seeds = [.. images.Select(i => i.Seed)],
             Steps = request.Steps!.Value,
             Guidance = request.GuidanceScale!.Value,
             Eta = request.Eta,
             Noise = request.NoiseSource,
-            Layout = CreateLayout(parsed, model, images.Count, like?.Layout),
+            Layout = layout,
         };
         IReadOnlyList<string> files = single ? PictureWriter.WriteSingles(output, images, record, model) : [PictureWriter.WriteGrid(output, images, record, model)];
-        Report(quiet, files, record, clock, loading);
+        Report(quiet, files, record, [.. images.SelectMany(i => i.Truncated).Distinct()], clock, loading);
         return ExitCode.Success;
     }
 
     private bool IsSingle(ParseResult parsed, string output)
     {
         bool single = parsed.GetValue(_single), grid = parsed.GetValue(_grid), named = Path.GetExtension(output).Equals(".png", StringComparison.OrdinalIgnoreCase);
+        if (s_otherFormats.Contains(Path.GetExtension(output).ToLowerInvariant())) throw new InvalidRequestException("out", $"expected a .png file or a folder, found '{output}'");
         if (single && grid) throw new InvalidRequestException("single", "expected one of --grid and --single, found both");
         if (single && named) throw new InvalidRequestException("out", $"expected a folder for --single, found '{output}'");
         return single || (!grid && !named);
@@ -137,7 +152,7 @@ internal sealed class GenerateCommand : CliCommand
     {
         if (parsed.GetValue(_model) is { } given) return given;
         if (like is null) throw new InvalidRequestException("model", "expected a model folder, found none");
-        return Directory.Exists(like.Model) ? like.Model : throw new InvalidRequestException("model", $"the picture was drawn by '{like.Model}', which is no folder here; expected --model");
+        return Path.Exists(like.Model) ? like.Model : throw new InvalidRequestException("model", $"the picture was drawn by '{like.Model}', which is no folder here; expected --model");
     }
 
     private GenerationRequest CreateRequest(ParseResult parsed, ModelDescription model, PictureRecord? like)
@@ -145,14 +160,16 @@ internal sealed class GenerateCommand : CliCommand
         string[] texts = parsed.GetValue(_labels) ?? [];
         int? count = parsed.GetValue(_count) is { } given ? CommonOptions.Checked("count", given, 1, MaximumCount) : null;
         ulong[]? seeds = ParseSeeds(parsed);
-        bool asPictured = like is not null && texts.Length == 0 && count is null;
+        bool asPictured = like is not null && texts.Length == 0 && count is null && !_subject.IsGiven(parsed);
         IReadOnlyList<int> distinct = asPictured ? like!.Labels : LabelParser.Parse(texts, model);
-        int repeat = count ?? (seeds is not null && distinct.Count <= 1 ? seeds.Length : 1);
+        IReadOnlyList<string> prompts = asPictured ? like!.Prompts : _subject.Prompts(parsed, like);
+        int repeat = count ?? (seeds is not null && Math.Max(distinct.Count, prompts.Count) <= 1 ? seeds.Length : 1);
         IReadOnlyList<int> labels = [.. distinct.SelectMany(label => Enumerable.Repeat(label, repeat))];
         bool sameSeeds = asPictured && seeds is null && parsed.GetValue(_seed) is null;
-        return new GenerationRequest
+        return _subject.Request(parsed, like) with
         {
             Labels = labels,
+            Prompts = asPictured ? prompts : [.. prompts.SelectMany(prompt => Enumerable.Repeat(prompt, repeat))],
             Count = asPictured ? like!.Seeds.Count : repeat,
             Steps = parsed.GetValue(_steps) ?? like?.Steps ?? model.DefaultSteps,
             GuidanceScale = parsed.GetValue(_guidance) ?? like?.Guidance ?? model.DefaultGuidanceScale,
@@ -172,13 +189,16 @@ internal sealed class GenerateCommand : CliCommand
                 : throw new InvalidRequestException("seeds", $"expected whole numbers below 2^64 with commas, found '{text}'"))];
     }
 
-    private PictureLayout CreateLayout(ParseResult parsed, ModelDescription model, int images, PictureLayout? like)
+    private PictureLayout CreateLayout(ParseResult parsed, ModelDescription model, GenerationRequest request, PictureLayout? like)
     {
+        int images = request.Images, width = request.Width ?? request.InitImage?.Width ?? model.Width, height = request.Height ?? request.InitImage?.Height ?? model.Height;
         int columns = parsed.GetValue(_columns) ?? like?.Columns ?? (parsed.GetValue(_count) is > 1 and int count && count < images ? count : NearSquare(images));
-        int scale = parsed.GetValue(_scale) ?? like?.Scale ?? Math.Max(1, SmallPicture / Math.Max(model.Width, model.Height));
-        return new PictureLayout(
+        int scale = parsed.GetValue(_scale) ?? like?.Scale ?? Math.Max(1, SmallPicture / Math.Max(Math.Max(width, height), 1));
+        PictureLayout layout = new(
             CommonOptions.Checked("columns", columns, 1, MaximumCount), like?.Gap ?? PictureWriter.Gap, CommonOptions.Checked("scale", scale, 1, MaximumScale),
             parsed.GetValue(_captions) || (like?.Captions ?? false));
+        long bytes = PictureWriter.Bytes(layout, width, height, model.Channels, images);
+        return bytes <= Array.MaxLength ? layout : throw new InvalidRequestException("scale", $"expected a picture of less than {Size.Format(Array.MaxLength)}, found one of {Size.Format(bytes)}");
     }
 
     // A rectangle without holes if there is one that is at most twice as wide as a square.
@@ -193,7 +213,7 @@ internal sealed class GenerateCommand : CliCommand
         return side;
     }
 
-    private void Report(bool json, IReadOnlyList<string> files, PictureRecord record, StepClock clock, TimeSpan loading)
+    private void Report(bool json, IReadOnlyList<string> files, PictureRecord record, IReadOnlyList<TruncatedPrompt> truncated, StepClock clock, TimeSpan loading)
     {
         if (json)
         {
@@ -203,6 +223,12 @@ internal sealed class GenerateCommand : CliCommand
                     record.Model,
                     Files = files,
                     record.Labels,
+                    record.Prompts,
+                    record.NegativePrompt,
+                    Truncated = truncated,
+                    record.Height,
+                    record.Width,
+                    record.Scheduler,
                     record.Seeds,
                     record.Steps,
                     record.Guidance,
@@ -216,10 +242,11 @@ internal sealed class GenerateCommand : CliCommand
             return;
         }
 
+        foreach (TruncatedPrompt prompt in truncated) Terminal.Error.WriteLine($"warning: the text encoder takes {prompt.Tokens} tokens; without effect: {prompt.Dropped}");
         string what = files.Count == 1 ? files[0] : $"{files.Count} files in {Path.GetDirectoryName(files[0])}";
         Terminal.Out.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{what}: {record.Seeds.Count} images, {record.Steps} steps of {clock.Median.TotalMilliseconds:0.0} ms, {clock.Total.TotalSeconds:0.00} s after {loading.TotalSeconds:0.00} s of loading"));
+            $"{what}: {record.Seeds.Count} image{(record.Seeds.Count == 1 ? "" : "s")}, {record.Steps} steps of {clock.Median.TotalMilliseconds:0.0} ms, {clock.Total.TotalSeconds:0.00} s after {loading.TotalSeconds:0.00} s of loading"));
     }
 
     private static string FolderName(string folder) => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));

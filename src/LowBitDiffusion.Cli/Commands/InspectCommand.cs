@@ -42,6 +42,8 @@ internal sealed class InspectCommand : CliCommand
         Terminal.WriteTable(
             ["module", "weight", " bits w", " bits a", " MACs", " bit operations", " float", " stored", "scales over timesteps", ""],
             model.Modules.Select(Row));
+        Terminal.Out.WriteLine("In parentheses: computed once for all images and steps, before the loop.");
+        Terminal.Out.WriteLine();
         if (steps) Terminal.WriteTable(["module", "half", " timestep", " scale", " zero point"], model.Modules.SelectMany(ScaleRows));
 
         Terminal.WriteTable(

@@ -18,11 +18,11 @@ internal sealed class KernelsCommand(Terminal terminal) : CliCommand("kernels", 
         foreach (InstructionSet set in Enum.GetValues<InstructionSet>().Reverse())
         {
             bool available = KernelTable.Available.Contains(set);
-            rows.Add(["integer convolution and linear", set.ToString(), available ? KernelTable.For(set).QuantizedConv.Name : "", Status(available, KernelTable.Best.InstructionSet == set, KernelTable.Unavailable.GetValueOrDefault(set))]);
+            rows.Add(["integer layers", set.ToString(), available ? KernelTable.For(set).QuantizedConv.Name : "", Status(available, KernelTable.Best.InstructionSet == set, KernelTable.Unavailable.GetValueOrDefault(set))]);
         }
 
         foreach (SimdLevel level in Enum.GetValues<SimdLevel>().Where(level => level != SimdLevel.Auto).Reverse())
-            rows.Add(["float: convolution, norms, attention, elements", level.ToString(), "", Status(SimdLevels.IsSupported(level), SimdLevels.Best == level, "the processor does not offer it")]);
+            rows.Add(["float", level.ToString(), "", Status(SimdLevels.IsSupported(level), SimdLevels.Best == level, "the processor does not offer it")]);
         Terminal.WriteTable(["work", "instruction set", "kernel", "here"], rows);
         return Task.FromResult(ExitCode.Success);
     }

@@ -104,8 +104,8 @@ internal sealed class VerifyCommand : CliCommand
     {
         Terminal.Out.WriteLine($"{run.Case}/{run.File}, {run.Executor} executor: {(run.Passed ? "pass" : "FAIL")}");
         Terminal.WriteTable(
-            ["tensor", " max abs", " tolerance", " rel L2", " tolerance", "verdict"],
-            run.Comparisons.Select(c => new[] { c.Name, Number(c.MaxAbs), Number(c.MaxAbsTolerance), Number(c.RelL2), Number(c.RelL2Tolerance), c.Passed ? "pass" : "FAIL" }));
+            ["tensor", " max abs", " tolerance", " max rel", " rel L2", " tolerance", "verdict"],
+            run.Comparisons.Select(c => new[] { c.Name, Number(c.MaxAbs), Number(c.MaxAbsTolerance), Number(c.MaxRel), Number(c.RelL2), Number(c.RelL2Tolerance), c.Passed ? "pass" : "FAIL" }));
     }
 
     private static string Number(double value) => double.IsPositiveInfinity(value) ? "-" : value.ToString("0.00e+00", CultureInfo.InvariantCulture);

@@ -62,8 +62,8 @@ internal sealed class ModelBenchmark : IAsyncDisposable
             new DelegateProgress<GenerationProgress>(progress =>
             {
                 // The first step's time includes what is prepared before the loop; it counts among the images, not among the steps.
-                if (!first) _steps.Add(progress.Elapsed - last);
-                (first, last) = (false, progress.Elapsed);
+                if (!first && progress.Stage == GenerationStage.Sampling) _steps.Add(progress.Elapsed - last);
+                (first, last) = (first && progress.Stage != GenerationStage.Sampling, progress.Elapsed);
             }),
             cancellationToken);
         _total += Stopwatch.GetElapsedTime(start);
@@ -97,6 +97,7 @@ internal sealed class ModelBenchmark : IAsyncDisposable
         ModelDescription model = _pipeline.Description;
         return new GenerationRequest
         {
+            Prompts = model.HasTextEncoder ? [""] : [],
             Labels = model.LabelCount == 0 ? [] : [.. Enumerable.Range(0, images).Select(i => i % model.LabelCount)],
             Count = images,
             Steps = _settings.Steps ?? model.DefaultSteps,

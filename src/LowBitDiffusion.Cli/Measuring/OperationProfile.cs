@@ -20,16 +20,17 @@ internal static class OperationProfile
 
     /// <summary>Measures the steps of the loop; what is computed before it is left out.</summary>
     /// <param name="path">Model folder.</param>
-    /// <param name="batch">Images in the network's batch, with guidance twice those drawn.</param>
+    /// <param name="images">Images drawn at once.</param>
     /// <param name="threads">Threads; null for one per processor.</param>
     /// <param name="steps">Steps to measure.</param>
     /// <param name="cancellationToken">Checked between operations.</param>
-    public static IReadOnlyList<OperationTime> Measure(string path, int batch, int? threads, int steps, CancellationToken cancellationToken)
+    public static IReadOnlyList<OperationTime> Measure(string path, int images, int? threads, int steps, CancellationToken cancellationToken)
     {
         using NetworkFolder folder = NetworkFolder.Open(path);
         using WorkerPool pool = new(threads ?? Environment.ProcessorCount);
         using PreparedModel model = new(folder.Network, folder.Weights);
-        IReadOnlyDictionary<string, TensorShape> inputs = folder.Network.NativeInputs(batch);
+        // With guidance the network sees every image twice.
+        IReadOnlyDictionary<string, TensorShape> inputs = folder.Network.NativeInputs(folder.Model?.NullLabel is null ? images : 2 * images);
         using PlannedNetwork network = model.Compile(inputs, pool, cancellationToken: cancellationToken);
         Dictionary<string, float[]> conditions = inputs.Where(input => input.Key is not ("sample" or "timestep")).ToDictionary(input => input.Key, input => new float[input.Value.Elements]);
         float[] timesteps = [.. Enumerable.Range(0, WarmUpSteps + steps).Select(i => 999f - 999f * i / (WarmUpSteps + steps))];
@@ -41,7 +42,8 @@ internal static class OperationProfile
         return Summarize(network.TakeTimings(), steps);
     }
 
-    private static IReadOnlyList<OperationTime> Summarize(IReadOnlyList<StepTiming> timings, int steps)
+    /// <summary>Adds up the timings of each kind of work.</summary>
+    public static IReadOnlyList<OperationTime> Summarize(IReadOnlyList<StepTiming> timings, int steps)
     {
         double total = timings.Sum(t => t.Total.TotalSeconds);
         return

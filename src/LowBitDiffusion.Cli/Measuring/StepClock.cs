@@ -14,6 +14,10 @@ internal sealed class StepClock
     /// <summary>The middle one.</summary>
     public TimeSpan Median => Percentile.Of([.. _durations.Order()], 0.5);
 
+    /// <summary>Notes the end of what is no step: encoding, decoding.</summary>
+    /// <param name="elapsed">Time since the first began.</param>
+    public void Pass(TimeSpan elapsed) => Total = elapsed;
+
     /// <summary>Notes the end of a step.</summary>
     /// <param name="elapsed">Time since the first began.</param>
     public void Add(TimeSpan elapsed)

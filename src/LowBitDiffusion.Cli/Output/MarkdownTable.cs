@@ -3,6 +3,10 @@ namespace LowBitDiffusion.Cli.Output;
 /// <summary>Tables as lines of text that are also Markdown, for files, pipes and documents.</summary>
 internal static class MarkdownTable
 {
+    /// <summary>Columns of text that a table takes.</summary>
+    public static int Width(IReadOnlyList<string> headers, IReadOnlyList<IReadOnlyList<string>> rows) =>
+        1 + headers.Select((header, column) => 3 + rows.Select(row => row[column].Length).Append(header.Length).Max()).Sum();
+
     /// <summary>Writes a table. Columns whose header starts with a space are aligned to the right.</summary>
     public static void Write(TextWriter writer, IReadOnlyList<string> headers, IReadOnlyList<IReadOnlyList<string>> rows)
     {

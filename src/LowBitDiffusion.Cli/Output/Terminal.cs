@@ -33,12 +33,13 @@ internal sealed class Terminal
     /// <summary>Writes one line that says what is wrong.</summary>
     public void Complain(string message) => Error.WriteLine($"lbd: {message.ReplaceLineEndings(" ")}");
 
-    /// <summary>Writes a table; cells are plain text. Columns whose header starts with a space are aligned to the right.</summary>
+    /// <summary>Writes a table; cells are plain text. Columns whose header starts with a space are aligned to the right. One that is wider than the window has no box, which would be cut into pieces.</summary>
     public void WriteTable(IReadOnlyList<string> headers, IEnumerable<IReadOnlyList<string>> rows)
     {
-        if (!_outIsTerminal)
+        IReadOnlyList<string>[] all = [.. rows];
+        if (!_outIsTerminal || MarkdownTable.Width(headers, all) > _out.Profile.Width)
         {
-            MarkdownTable.Write(Out, headers, [.. rows]);
+            MarkdownTable.Write(Out, headers, all);
             return;
         }
 
@@ -49,7 +50,7 @@ internal sealed class Terminal
             table.AddColumn(header.StartsWith(' ') ? column.RightAligned() : column);
         }
 
-        foreach (IReadOnlyList<string> row in rows) table.AddRow(row.Select(IRenderable (cell) => new Text(cell)));
+        foreach (IReadOnlyList<string> row in all) table.AddRow(row.Select(IRenderable (cell) => new Text(cell)));
         _out.Write(table);
     }
 

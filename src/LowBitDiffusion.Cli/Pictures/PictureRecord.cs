@@ -21,6 +21,30 @@ internal sealed record PictureRecord
     /// <summary>One per image; empty for a model without labels.</summary>
     public required IReadOnlyList<int> Labels { get; init; }
 
+    /// <summary>One per image; empty for a model without text, or for embeddings.</summary>
+    public IReadOnlyList<string> Prompts { get; init; } = [];
+
+    /// <summary>What guidance leads away from.</summary>
+    public string NegativePrompt { get; init; } = "";
+
+    /// <summary>File of text that was encoded elsewhere, or null.</summary>
+    public string? PromptEmbeddings { get; init; }
+
+    /// <summary>Rows of an image; null for the model's.</summary>
+    public int? Height { get; init; }
+
+    /// <summary>Columns of an image; null for the model's.</summary>
+    public int? Width { get; init; }
+
+    /// <summary>Scheduler; null for the model's.</summary>
+    public string? Scheduler { get; init; }
+
+    /// <summary>File of the initial image, or null.</summary>
+    public string? InitImage { get; init; }
+
+    /// <summary>How much of the initial image is replaced; null without one.</summary>
+    public float? Strength { get; init; }
+
     /// <summary>One per image.</summary>
     public required IReadOnlyList<ulong> Seeds { get; init; }
 
@@ -44,6 +68,9 @@ internal sealed record PictureRecord
 
     private static string ProgramVersion => typeof(PictureRecord).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0];
 
+    /// <summary>A path as it may leave this machine: relative as it was given, else the name alone.</summary>
+    public static string Portable(string path) => Path.IsPathRooted(path) ? Path.GetFileName(Path.TrimEndingDirectorySeparator(path)) : path;
+
     /// <summary>The chunks to put into the PNG.</summary>
     public IReadOnlyList<PngText> ToTexts() => [new("Software", $"lbd {Version} (LowBitDiffusion)"), new(Keyword, JsonSerializer.Serialize(this, JsonText.Compact))];
 
@@ -56,8 +83,8 @@ internal sealed record PictureRecord
         try
         {
             PictureRecord record = JsonSerializer.Deserialize<PictureRecord>(text, JsonText.Compact) ?? throw new JsonException("null");
-            if (record.Seeds.Count == 0 || (record.Labels.Count > 0 && record.Labels.Count != record.Seeds.Count))
-                throw new ModelFormatException(path, Keyword, $"expected a seed per image, found {record.Seeds.Count} seeds and {record.Labels.Count} labels");
+            if (record.Seeds.Count == 0 || (record.Labels.Count > 0 && record.Labels.Count != record.Seeds.Count) || (record.Prompts.Count > 0 && record.Prompts.Count != record.Seeds.Count))
+                throw new ModelFormatException(path, Keyword, $"expected a seed per image, found {record.Seeds.Count} seeds, {record.Labels.Count} labels and {record.Prompts.Count} prompts");
             return record;
         }
         catch (JsonException e)

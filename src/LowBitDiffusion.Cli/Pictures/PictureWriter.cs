@@ -11,6 +11,15 @@ internal static class PictureWriter
     public const int Gap = 2;
 
     private const int CaptionGap = 2;
+    private const int CaptionHeight = TextPainter.LineHeight + CaptionGap;
+
+    /// <summary>Bytes of the pixels of a picture of all images.</summary>
+    public static long Bytes(PictureLayout layout, int width, int height, int channels, int images)
+    {
+        long columns = Math.Min(layout.Columns, images), rows = (images + columns - 1) / columns;
+        long pictureWidth = columns * ((long)width * layout.Scale + layout.Gap) + layout.Gap;
+        return pictureWidth * (rows * ((long)height * layout.Scale + layout.Gap + (layout.Captions ? CaptionHeight : 0)) + layout.Gap) * channels;
+    }
 
     /// <summary>Writes one picture of all images.</summary>
     /// <returns>The file.</returns>
@@ -18,7 +27,7 @@ internal static class PictureWriter
     {
         PictureLayout layout = record.Layout;
         bool captions = layout.Captions && record.Labels.Count > 0;
-        int caption = captions ? TextPainter.LineHeight + CaptionGap : 0;
+        int caption = captions ? CaptionHeight : 0;
         Image sheet = ImageGrid.Compose([.. images.Select(i => i.Image)], layout.Columns, layout.Gap, layout.Scale, caption: caption);
         for (int i = 0; captions && i < images.Count; i++)
         {
@@ -42,7 +51,7 @@ internal static class PictureWriter
         {
             string label = image.Label is { } number ? $"-{FileName(LabelParser.Name(number, model))}" : "";
             string file = Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"{files.Count:0000}{label}-{image.Seed}.png"));
-            PictureRecord own = record with { Labels = image.Label is { } one ? [one] : [], Seeds = [image.Seed], Layout = record.Layout with { Columns = 1, Gap = 0, Captions = false } };
+            PictureRecord own = record with { Labels = image.Label is { } one ? [one] : [], Prompts = image.Prompt is { } prompt ? [prompt] : [], Seeds = [image.Seed], Layout = record.Layout with { Columns = 1, Gap = 0, Captions = false } };
             files.Add(WriteGrid(file, [image], own, model));
         }
 

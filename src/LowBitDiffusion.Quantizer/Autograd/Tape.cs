@@ -35,6 +35,9 @@ public sealed class Tape
     /// <exception cref="KeyNotFoundException">The value was neither.</exception>
     public float[] this[Node node] => _values[node];
 
+    /// <summary>Elements of all values that are kept now.</summary>
+    internal long KeptElements => _values.Values.Sum(value => (long)value.Length);
+
     internal void Forward(CancellationToken cancellationToken)
     {
         for (int i = 0; i < _segments.Count; i++)

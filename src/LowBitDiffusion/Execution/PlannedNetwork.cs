@@ -19,6 +19,7 @@ public sealed unsafe class PlannedNetwork : IDenoiser
     private readonly string[] _slotNames;
     private readonly int _sampleIn;
     private readonly int _sampleOut;
+    private readonly bool _ownsArena = true;
 
     internal PlannedNetwork(ExecutionPlan plan, PackedModel model, WorkerPool pool, IProgress<double>? progress, CancellationToken cancellationToken)
     {
@@ -34,6 +35,22 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         _context.Arena = _arena.Pointer;
         _context.Request = _request.Pointer;
     }
+
+    private PlannedNetwork(PlannedNetwork first)
+    {
+        _plan = first._plan;
+        (_slotNames, _sampleIn, _sampleOut) = (first._slotNames, first._sampleIn, first._sampleOut);
+        (_arena, _ownsArena) = (first._arena, false);
+        _request = new NativeBuffer((nuint)_plan.RequestBytes);
+        _steps = new NativeBuffer((nuint)_plan.StepBytes);
+        _context = new PlanContext(first._context.Pool, _slotNames.Length) { Arena = _arena.Pointer, Request = _request.Pointer };
+    }
+
+    /// <summary>
+    /// The same network prepared for other conditions: it has what is kept for a request of its own and works in this one's arena. Both are prepared for the same timesteps, run one at
+    /// a time, and end with this one.
+    /// </summary>
+    internal PlannedNetwork Twin() => new(this);
 
     /// <inheritdoc/>
     public int SampleLength => (int)_plan.Inputs["sample"].Shape.Elements;
@@ -116,7 +133,7 @@ public sealed unsafe class PlannedNetwork : IDenoiser
     /// <summary>Frees the activations; weights belong to the <see cref="PreparedModel"/>.</summary>
     public void Dispose()
     {
-        _arena.Dispose();
+        if (_ownsArena) _arena.Dispose();
         _request.Dispose();
         _steps.Dispose();
     }

@@ -33,30 +33,51 @@ public sealed class PreparedModel : IDisposable
     /// <param name="inputs">Shapes by input name.</param>
     /// <param name="pool">Threads that will run it.</param>
     /// <param name="observe">Chooses nodes whose values <see cref="PlannedNetwork.Observer"/> sees; they are not fused away.</param>
+    /// <param name="outputs">The outputs that are wanted; null for all.</param>
     /// <param name="progress">Share of the weights that is packed, 0 to 1; nothing is left to pack for a second plan.</param>
     /// <param name="cancellationToken">Checked between modules.</param>
     /// <exception cref="GraphException">The shapes do not fit the network.</exception>
     /// <exception cref="ModelFormatException">A weight is missing or damaged.</exception>
     public PlannedNetwork Compile(
-        IReadOnlyDictionary<string, TensorShape> inputs, WorkerPool pool, Func<Graph, IEnumerable<Node>>? observe = null, IProgress<double>? progress = null,
+        IReadOnlyDictionary<string, TensorShape> inputs, WorkerPool pool, Func<Graph, IEnumerable<Node>>? observe = null, IReadOnlyList<string>? outputs = null, IProgress<double>? progress = null,
         CancellationToken cancellationToken = default)
     {
-        Graph graph = Network.Build(inputs);
+        Graph graph = Build(inputs, outputs);
         return new PlannedNetwork(PlanCompiler.Compile(_packed, graph, observe?.Invoke(graph) ?? [], pool.Threads), _packed, pool, progress, cancellationToken);
     }
 
     /// <summary>Bytes that running the network for a set of input shapes takes, without reading a weight.</summary>
     /// <param name="inputs">Shapes by input name.</param>
-    /// <param name="steps">Steps of the loop.</param>
     /// <param name="threads">Threads that will run it.</param>
+    /// <param name="outputs">The outputs that are wanted; null for all.</param>
     /// <exception cref="GraphException">The shapes do not fit the network.</exception>
-    public (long Weights, long Activations) Estimate(IReadOnlyDictionary<string, TensorShape> inputs, int steps, int threads)
+    public PlanMemory Estimate(IReadOnlyDictionary<string, TensorShape> inputs, int threads, IReadOnlyList<string>? outputs = null)
     {
-        Graph graph = Network.Build(inputs);
+        Graph graph = Build(inputs, outputs);
         ExecutionPlan plan = PlanCompiler.Compile(_packed, graph, [], threads);
-        return (_packed.EstimateBytes(graph), plan.ArenaBytes + plan.RequestBytes + plan.StepBytes * steps);
+        return new PlanMemory(_packed.EstimateBytes(graph), plan.ArenaBytes, plan.RequestBytes, plan.StepBytes);
     }
 
     /// <summary>Frees the weights; planned networks must not be used afterwards.</summary>
     public void Dispose() => _packed.Dispose();
+
+    private Graph Build(IReadOnlyDictionary<string, TensorShape> inputs, IReadOnlyList<string>? outputs)
+    {
+        Graph graph = Network.Build(inputs);
+        return outputs is null ? graph : graph.Select(outputs);
+    }
+}
+
+/// <summary>Bytes that running a network takes.</summary>
+/// <param name="Weights">Packed weights, shared by all plans of a model.</param>
+/// <param name="Arena">Activations while a call runs.</param>
+/// <param name="Request">What is kept for a request.</param>
+/// <param name="Step">What is kept for a request for each step of the loop.</param>
+public readonly record struct PlanMemory(long Weights, long Arena, long Request, long Step)
+{
+    /// <summary>Activations of a loop of so many steps.</summary>
+    public long Activations(int steps) => Arena + Kept(steps);
+
+    /// <summary>What is kept between the calls of a loop of so many steps.</summary>
+    public long Kept(int steps) => Request + Step * Math.Max(steps, 1);
 }

@@ -1,3 +1,5 @@
+using LowBitDiffusion.Formats.Checkpoints;
+
 namespace LowBitDiffusion.Formats;
 
 /// <summary>One network of a model: a folder with its configuration and weights, as diffusers' <c>save_pretrained</c> writes it.</summary>
@@ -16,6 +18,8 @@ public sealed class ComponentFolder : IDisposable
         "model.fp16.safetensors",
         "model.safetensors.index.fp16.json",
         "model.fp16.safetensors.index.json",
+        "diffusion_pytorch_model.bin",
+        "pytorch_model.bin",
     ];
 
     private ComponentFolder(string path, JsonConfig config, QuantizationConfig? quantization, ITensorSource weights)
@@ -73,6 +77,6 @@ public sealed class ComponentFolder : IDisposable
         if (name is null)
             throw new ModelFormatException(path, null, $"no weights: expected {s_weightFiles[0]}, {s_weightFiles[2]}, their .fp16 variant or a sharded .index.json");
         string file = System.IO.Path.Combine(path, name);
-        return name.EndsWith(".json", StringComparison.Ordinal) ? ShardedTensors.Open(file) : SafeTensorsFile.Open(file);
+        return name.EndsWith(".json", StringComparison.Ordinal) ? ShardedTensors.Open(file) : SingleFileCheckpoint.OpenSource(file);
     }
 }

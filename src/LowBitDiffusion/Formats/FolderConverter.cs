@@ -64,7 +64,7 @@ public static class FolderConverter
         List<(string Name, ComponentFolder Component)> networks = [];
         try
         {
-            foreach (string component in components.Where(files.HasWeights)) networks.Add((component, OpenFloat(files, component)));
+            foreach (string component in components.Where(component => files.HasWeights(component) || (component.Length > 0 && files.Files(component).Contains("config.json")))) networks.Add((component, OpenFloat(files, component)));
             long total = Math.Max(networks.Sum(network => network.Component.Weights.Tensors.Values.Sum(info => info.ByteLength)), 1), done = 0;
             foreach ((string name, ComponentFolder component) in networks)
             {

@@ -8,7 +8,7 @@ namespace LowBitDiffusion.Models;
 /// The autoencoder of latent diffusion (Rombach et al. 2022). <c>image</c> <c>[N, 3, H, W]</c> gives <c>moments</c> and from them <c>mean</c>, <c>logvar</c> (limited to
 /// [−30, 20]) and <c>std</c> of the latent's normal distribution; <c>latent</c> <c>[N, C, h, w]</c> gives <c>decoded</c>. Either input or both.
 /// </summary>
-public sealed class AutoencoderKL : INetwork
+public sealed class AutoencoderKL : IAutoencoder
 {
     private readonly AutoencoderConfig _config;
     private readonly bool _quantConv, _postQuantConv;
@@ -34,16 +34,22 @@ public sealed class AutoencoderKL : INetwork
     /// <inheritdoc/>
     public IReadOnlyList<string> OptionalInputNames => ["image", "latent"];
 
-    /// <summary>What a pipeline does outside the network: a diffusion's latent is <c>(encoded − ShiftFactor)·ScalingFactor</c>.</summary>
+    /// <inheritdoc/>
     public float ScalingFactor { get; }
 
-    /// <summary>See <see cref="ScalingFactor"/>.</summary>
+    /// <inheritdoc/>
     public float ShiftFactor { get; }
 
-    /// <summary>Channels of the latent.</summary>
+    /// <inheritdoc/>
     public int LatentChannels => _config.LatentChannels;
 
-    /// <summary>Rows (and columns) of the image for each of the latent.</summary>
+    /// <inheritdoc/>
+    public int ImageChannels => _config.OutChannels;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> EncodedOutputs => ["mean", "std"];
+
+    /// <inheritdoc/>
     public int Factor => _config.Factor;
 
     /// <inheritdoc/>

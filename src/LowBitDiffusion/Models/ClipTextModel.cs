@@ -60,6 +60,9 @@ public sealed class ClipTextModel : INetwork
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch) => new Dictionary<string, TensorShape> { ["input_ids"] = new(batch, _positions) };
 
+    /// <summary>Tokens there are embeddings of.</summary>
+    public int VocabularySize => _vocabulary;
+
     /// <summary>Most tokens of a text.</summary>
     public int MaxLength => _positions;
 

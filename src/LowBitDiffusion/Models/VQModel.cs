@@ -9,7 +9,7 @@ namespace LowBitDiffusion.Models;
 /// <c>codes</c> <c>[N, h·w]</c>, the <c>quantized</c> latent, and images: <c>decoded</c> from the quantized latent, <c>decoded_from_codes</c>, <c>decoded_without_quantize</c> from the latent
 /// as it is. Either input or both; <see cref="Graph.Select"/> takes the outputs that are wanted.
 /// </summary>
-public sealed class VQModel : INetwork
+public sealed class VQModel : IAutoencoder
 {
     private readonly AutoencoderConfig _config;
     private readonly int _codes, _codeChannels;
@@ -35,13 +35,22 @@ public sealed class VQModel : INetwork
     /// <inheritdoc/>
     public IReadOnlyList<string> OptionalInputNames => ["image", "latent"];
 
-    /// <summary>What a pipeline does outside the network: a diffusion's latent is <c>encoded·ScalingFactor</c>.</summary>
+    /// <inheritdoc/>
     public float ScalingFactor { get; }
 
-    /// <summary>Channels of the latent.</summary>
+    /// <inheritdoc/>
+    public float ShiftFactor => 0;
+
+    /// <inheritdoc/>
     public int LatentChannels => _codeChannels;
 
-    /// <summary>Rows (and columns) of the image for each of the latent.</summary>
+    /// <inheritdoc/>
+    public int ImageChannels => _config.OutChannels;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> EncodedOutputs => ["encoded"];
+
+    /// <inheritdoc/>
     public int Factor => _config.Factor;
 
     /// <inheritdoc/>

@@ -1,6 +1,4 @@
-using System.Collections.Concurrent;
 using System.Text.Json.Nodes;
-using LowBitDiffusion.Execution;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
@@ -9,53 +7,86 @@ using LowBitDiffusion.Schedulers;
 
 namespace LowBitDiffusion.Pipelines;
 
-/// <summary>
-/// A loaded model folder: packed weights, threads, and the networks compiled so far, one per batch size and caller at a time. Pipelines share it by counting references.
-/// </summary>
+/// <summary>A loaded model: its networks, its scheduler's configuration and the threads they run on. Pipelines share it by counting references.</summary>
 internal sealed class DiffusionModel : IDisposable
 {
-    private readonly ComponentFolder _component;
-    private readonly PreparedModel _prepared;
-    private readonly WorkerPool _pool;
-    private readonly ConcurrentDictionary<int, ConcurrentBag<PlannedNetwork>> _idle = [];
-    private readonly PipelineOptions _options;
+    // Compiled networks kept per component: a full and a last batch of two sizes of image.
+    private const int MostIdle = 4;
+
+    // What pipelines know to tell a network.
+    private static readonly string[] s_knownInputs =
+        ["sample", "timestep", "class_labels", "encoder_hidden_states", "encoder_attention_mask", "timestep_cond", "text_embeds", "time_ids", "resolution", "aspect_ratio"];
+
+    private readonly List<IDisposable> _parts = [];
     private int _references = 1;
 
     private DiffusionModel(ModelFolder folder, PipelineOptions options)
     {
-        _options = options;
-        JsonConfig scheduler = folder.OpenConfig("scheduler");
-        Scheduler = new SchedulerConfig(JsonObject.Create(scheduler.Root) ?? [], scheduler.File);
-        _component = folder.OpenComponent(DenoiserComponent(folder));
         try
         {
-            INetwork network = NetworkRegistry.Create(_component.Config);
-            Description = Describe(folder, network, _component);
-            ModelWeights weights = ModelLoader.Open(_component, network, network.NativeInputs(1));
-            _prepared = new PreparedModel(network, weights);
-            _pool = new WorkerPool(options.Threads ?? Environment.ProcessorCount);
+            Options = options;
+            Class = PipelineClass.Of(folder);
+            string denoiser = PipelineClass.Denoiser(folder);
+            string? autoencoder = Class.Autoencoder(folder);
+            JsonConfig scheduler = folder.OpenConfig("scheduler");
+            Scheduler = new SchedulerConfig(JsonObject.Create(scheduler.Root) ?? [], scheduler.File);
+            Pool = Owned(new WorkerPool(options.Threads ?? Environment.ProcessorCount));
+
+            // Under a budget what is kept for the next call must be counted: one network each.
+            int mostIdle = options.MemoryBudget is null ? MostIdle : 1;
+            Denoiser = Owned(new ModelComponent(folder, denoiser, Class.Networks, Pool, mostIdle));
+            if (autoencoder is not null)
+                Autoencoder = Owned(new LatentAutoencoder(new ModelComponent(folder, autoencoder, [nameof(AutoencoderKL), nameof(VQModel)], Pool, mostIdle)));
+            IReadOnlyDictionary<string, TensorShape> inputs = Denoiser.Network.NativeInputs(1);
+            CheckInputs(inputs);
+            if (Class.Text is TextSource.Clip or TextSource.ClipPair && folder.Components.ContainsKey("text_encoder"))
+                Text = Owned(new PromptEncoder(folder, Class.Text, inputs["encoder_hidden_states"].Channels, inputs.TryGetValue("text_embeds", out TensorShape? pooled) ? pooled.Channels : 0, Pool, mostIdle));
+            ZerosForNoPrompt = Class.Text == TextSource.ClipPair && folder.Index.GetBool("force_zeros_for_empty_prompt", true);
+            Description = Describe(folder);
         }
         catch
         {
-            _component.Dispose();
+            DisposeParts();
             throw;
         }
     }
 
+    /// <summary>How it runs.</summary>
+    public PipelineOptions Options { get; }
+
+    /// <summary>The pipeline's class.</summary>
+    public PipelineClass Class { get; }
+
     /// <summary>What the folder says.</summary>
     public ModelDescription Description { get; }
 
-    /// <summary>The sampler's configuration.</summary>
+    /// <summary>The scheduler's configuration.</summary>
     public SchedulerConfig Scheduler { get; }
 
+    /// <summary>Threads.</summary>
+    public WorkerPool Pool { get; }
+
+    /// <summary>The denoising network.</summary>
+    public ModelComponent Denoiser { get; }
+
+    /// <summary>The autoencoder; null for a model that draws pixels.</summary>
+    public LatentAutoencoder? Autoencoder { get; }
+
+    /// <summary>The text encoders; null where there are none.</summary>
+    public PromptEncoder? Text { get; }
+
+    /// <summary>Whether an empty negative prompt is zeros.</summary>
+    public bool ZerosForNoPrompt { get; }
+
+    /// <summary>Whether a predicted variance is dropped: diffusers' transformers predict one that their samplers do not use.</summary>
+    public bool DropsVariance => Denoiser.Network is DiTTransformer2DModel or PixArtTransformer2DModel;
+
+    /// <summary>All networks.</summary>
+    public IEnumerable<ModelComponent> Components =>
+        [Denoiser, .. Autoencoder is null ? (ModelComponent[])[] : [Autoencoder.Component], .. Text?.Encoders.Select(encoder => encoder.Component) ?? []];
+
     /// <summary>Bytes of packed weights.</summary>
-    public long WeightBytes => _prepared.WeightBytes;
-
-    /// <summary>Elements of one image.</summary>
-    public int ImageLength => Description.Channels * Description.Height * Description.Width;
-
-    /// <summary>Most images in a batch.</summary>
-    public int MaxBatch => Math.Max(_options.MaxBatch, 1);
+    public long WeightBytes => Components.Sum(component => component.WeightBytes);
 
     /// <summary>Reads what a folder says, and no weights.</summary>
     public static DiffusionModel Open(string path, PipelineOptions options) => new(ModelFolder.Open(path), options);
@@ -66,9 +97,12 @@ internal sealed class DiffusionModel : IDisposable
         DiffusionModel model = Open(path, options);
         try
         {
-            MemoryEstimate estimate = model.Estimate();
-            if (options.MemoryBudget is { } budget && estimate.Total > budget) throw new MemoryBudgetException(budget, estimate);
-            model.Compile(1, progress, cancellationToken).Dispose();
+            MemoryPlan plan = model.PlanFullBatch();
+            List<Action<IProgress<double>>> loads = [one => model.Denoiser.Load(model.Denoiser.Network.NativeInputs(1), null, one, cancellationToken)];
+            if (model.Autoencoder is { } autoencoder) loads.Add(one => autoencoder.Component.Load(autoencoder.Network.NativeInputs(1), LatentAutoencoder.DecodedOutputs, one, cancellationToken));
+            if (plan.KeepsTextEncoders)
+                loads.AddRange(model.Text?.Encoders.Select(encoder => (Action<IProgress<double>>)(one => encoder.Component.Load(encoder.Inputs, encoder.Outputs, one, cancellationToken))) ?? []);
+            for (int i = 0; i < loads.Count; i++) loads[i](new PartialProgress(progress, (double)i / loads.Count, 1.0 / loads.Count));
             return model;
         }
         catch
@@ -78,11 +112,21 @@ internal sealed class DiffusionModel : IDisposable
         }
     }
 
-    /// <summary>Bytes that drawing a full batch with guidance takes.</summary>
-    public MemoryEstimate Estimate()
+    /// <summary>How a full batch of the model's own size is drawn with guidance, within the budget.</summary>
+    public MemoryPlan PlanFullBatch()
     {
-        (long weights, long activations) = _prepared.Estimate(_prepared.Network.NativeInputs(MaxBatch * (Description.NullLabel is null ? 1 : 2)), Description.DefaultSteps, _pool.Threads);
-        return new MemoryEstimate([("weights", weights), ("activations", activations)]);
+        ModelDescription d = Description;
+        return MemoryPlan.Choose(this, new DrawingShape
+        {
+            Images = Math.Max(Options.MaxBatch, 1),
+            Guided = d.NullLabel is not null || d.TakesText,
+            Calls = d.DefaultSteps,
+            Inputs = Denoiser.Network.NativeInputs,
+            ImageHeight = d.Height,
+            ImageWidth = d.Width,
+            EncodesText = Text is not null,
+            EncodesImage = false,
+        });
     }
 
     /// <summary>Keeps the model alive until the result is disposed.</summary>
@@ -93,61 +137,73 @@ internal sealed class DiffusionModel : IDisposable
         return this;
     }
 
-    /// <summary>A network for a batch, used by one caller until the lease is disposed.</summary>
-    public Lease Rent(int batch, CancellationToken cancellationToken)
-    {
-        ConcurrentBag<PlannedNetwork> idle = _idle.GetOrAdd(batch, _ => []);
-        return new Lease(idle, idle.TryTake(out PlannedNetwork? network) ? network : Compile(batch, null, cancellationToken));
-    }
-
     /// <summary>Lets one reference go; the last frees everything.</summary>
     public void Dispose()
     {
-        if (Interlocked.Decrement(ref _references) != 0) return;
-        foreach (PlannedNetwork network in _idle.Values.SelectMany(bag => bag)) network.Dispose();
-        _pool.Dispose();
-        _prepared.Dispose();
-        _component.Dispose();
+        if (Interlocked.Decrement(ref _references) == 0) DisposeParts();
     }
 
-    private PlannedNetwork Compile(int batch, IProgress<double>? progress, CancellationToken cancellationToken) =>
-        _prepared.Compile(_prepared.Network.NativeInputs(batch), _pool, progress: progress, cancellationToken: cancellationToken);
-
-    private static string DenoiserComponent(ModelFolder folder) =>
-        new[] { "unet", "transformer" }.FirstOrDefault(folder.Components.ContainsKey)
-        ?? throw new ModelFormatException(folder.Path, "model_index.json", $"expected a component 'unet' or 'transformer', found {string.Join(", ", folder.Components.Keys)}");
-
-    private static ModelDescription Describe(ModelFolder folder, INetwork network, ComponentFolder component)
+    private T Owned<T>(T part) where T : IDisposable
     {
+        _parts.Add(part);
+        return part;
+    }
+
+    private void DisposeParts()
+    {
+        // Networks before the threads they run on.
+        for (int i = _parts.Count - 1; i >= 0; i--) _parts[i].Dispose();
+        _parts.Clear();
+    }
+
+    private void CheckInputs(IReadOnlyDictionary<string, TensorShape> inputs)
+    {
+        if (inputs.Keys.Except(s_knownInputs).FirstOrDefault() is { } unknown)
+            throw new ModelFormatException(Denoiser.File, unknown, $"the network needs an input that no pipeline has; known are {string.Join(", ", s_knownInputs)}");
+        if (inputs.ContainsKey("class_labels") && (Denoiser.Network.ClassLabels == 0 || Class.Text != TextSource.None))
+            throw new ModelFormatException(Denoiser.File, "class_labels", $"a {Class.Name} has no labels of this kind");
+        bool takesText = inputs.ContainsKey("encoder_hidden_states");
+        if (takesText != (Class.Text != TextSource.None)) throw new ModelFormatException(Denoiser.File, "encoder_hidden_states", $"a {Class.Name} {(takesText ? "takes no text" : "takes text")}");
+        if (inputs.ContainsKey("text_embeds") && Class.Text != TextSource.ClipPair) throw new ModelFormatException(Denoiser.File, "text_embeds", $"a {Class.Name} has no pooled text, expected a StableDiffusionXLPipeline");
+        if (Autoencoder is { } autoencoder && inputs["sample"].Channels != autoencoder.Network.LatentChannels)
+            throw new ModelFormatException(Denoiser.File, "in_channels", $"expected the {autoencoder.Network.LatentChannels} channels of the {autoencoder.Component.Name}'s latents, found {inputs["sample"].Channels}");
+    }
+
+    private ModelDescription Describe(ModelFolder folder)
+    {
+        INetwork network = Denoiser.Network;
         TensorShape sample = network.NativeInputs(1)["sample"];
-        int labels = network.ClassLabels;
-        int? nullLabel = folder.NullLabel;
+        int labels = network.ClassLabels, factor = Autoencoder?.Network.Factor ?? 1, channels = Autoencoder?.Network.ImageChannels ?? sample.Channels;
+        if (channels is not (1 or 3 or 4)) throw new ModelFormatException(Denoiser.File, null, $"expected images of 1, 3 or 4 channels, found {channels}");
+
+        // A DiT's table has a null label at its end, which its folder does not mention.
+        int? nullLabel = folder.NullLabel ?? (network is DiTTransformer2DModel ? labels - 1 : null);
         if (nullLabel is { } none && none >= labels)
             throw new ModelFormatException(folder.Path, "null_label", $"expected a label below {labels}, the network's class embeddings, found {none}");
         return new ModelDescription
         {
             Folder = folder.Path,
+            PipelineClass = Class.Name,
             NetworkClass = network.ClassName,
-            Channels = sample[1],
-            Height = sample[2],
-            Width = sample[3],
+            Channels = channels,
+            Height = sample[2] * factor,
+            Width = sample[3] * factor,
+            SizeMultiple = factor,
+            TakesText = Class.Text != TextSource.None,
+            HasTextEncoder = Text is not null,
             // The null label is the last one: it is never asked for by name.
             LabelCount = nullLabel is { } last && last == labels - 1 ? labels - 1 : labels,
             LabelNames = folder.Labels,
             NullLabel = nullLabel,
-            DefaultSteps = folder.DefaultSteps ?? 50,
-            DefaultGuidanceScale = folder.DefaultGuidanceScale ?? 1,
-            QuantizationMethod = component.Quantization?.Method,
+            DefaultSteps = folder.DefaultSteps ?? Math.Min(Class.Steps, Scheduler.TrainSteps),
+            DefaultGuidanceScale = folder.DefaultGuidanceScale ?? Class.GuidanceScale,
+            QuantizationMethod = Denoiser.QuantizationMethod,
         };
     }
 
-    /// <summary>A network in use.</summary>
-    public sealed class Lease(ConcurrentBag<PlannedNetwork> home, PlannedNetwork network) : IDisposable
+    /// <summary>Progress of one part among several; its parts report from several threads.</summary>
+    private sealed class PartialProgress(IProgress<double>? whole, double start, double share) : IProgress<double>
     {
-        /// <summary>The network.</summary>
-        public PlannedNetwork Network => network;
-
-        /// <summary>Gives the network back.</summary>
-        public void Dispose() => home.Add(network);
+        public void Report(double value) => whole?.Report(start + share * value);
     }
 }

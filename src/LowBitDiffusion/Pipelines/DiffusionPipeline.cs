@@ -1,9 +1,5 @@
-using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Threading.Channels;
-using LowBitDiffusion.Imaging;
-using LowBitDiffusion.Randomness;
-using LowBitDiffusion.Schedulers;
 
 namespace LowBitDiffusion.Pipelines;
 
@@ -46,7 +42,7 @@ public sealed class DiffusionPipeline : IAsyncDisposable, IDisposable
     public static MemoryEstimate EstimateMemory(string folder, PipelineOptions? options = null)
     {
         using DiffusionModel model = DiffusionModel.Open(folder, options ?? new());
-        return model.Estimate();
+        return model.PlanFullBatch().Estimate;
     }
 
     /// <summary>Another pipeline over the same weights. They are freed with the last pipeline that uses them.</summary>
@@ -66,12 +62,12 @@ public sealed class DiffusionPipeline : IAsyncDisposable, IDisposable
         GenerationRequest request, IProgress<GenerationProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        GenerationPlan plan = GenerationPlan.Create(request, _model);
+        GenerationPlan plan = await Task.Run(() => GenerationPlan.Create(request, _model), cancellationToken).ConfigureAwait(false);
         List<GeneratedImage> images = [];
         await Task.Run(
             () =>
             {
-                foreach (GenerationUpdate update in Run(plan, previews: false, cancellationToken))
+                foreach (GenerationUpdate update in new GenerationRun(_model, plan, previews: false, cancellationToken).Updates())
                 {
                     progress?.Report(update.Progress);
                     images.AddRange(update.Finished);
@@ -98,7 +94,7 @@ public sealed class DiffusionPipeline : IAsyncDisposable, IDisposable
             {
                 try
                 {
-                    foreach (GenerationUpdate update in Run(plan, previews, stop.Token)) await channel.Writer.WriteAsync(update, stop.Token).ConfigureAwait(false);
+                    foreach (GenerationUpdate update in new GenerationRun(_model, plan, previews, stop.Token).Updates()) await channel.Writer.WriteAsync(update, stop.Token).ConfigureAwait(false);
                     channel.Writer.Complete();
                 }
                 catch (Exception exception)
@@ -132,57 +128,4 @@ public sealed class DiffusionPipeline : IAsyncDisposable, IDisposable
         Dispose();
         return ValueTask.CompletedTask;
     }
-
-    private IEnumerable<GenerationUpdate> Run(GenerationPlan plan, bool previews, CancellationToken cancellationToken)
-    {
-        using IDisposable hold = _model.AddReference();
-        long start = Stopwatch.GetTimestamp();
-        for (int first = 0; first < plan.Images; first += plan.Batch)
-        {
-            int count = Math.Min(plan.Batch, plan.Images - first);
-            foreach (GenerationUpdate update in RunBatch(plan, first, count, previews, start, cancellationToken)) yield return update;
-        }
-    }
-
-    private IEnumerable<GenerationUpdate> RunBatch(GenerationPlan plan, int first, int count, bool previews, long start, CancellationToken cancellationToken)
-    {
-        using DiffusionModel.Lease lease = _model.Rent(plan.Guided ? 2 * count : count, cancellationToken);
-        int imageLength = _model.ImageLength;
-        float[] sample = new float[count * imageLength], scaled = new float[sample.Length], prediction = new float[sample.Length];
-        INoiseGenerator noise = NoiseGenerators.CreateBatch(plan.NoiseSource, plan.Seeds.AsSpan(first, count));
-        IScheduler scheduler = SchedulerFactory.Create(_model.Scheduler, new SamplingRun(plan.Steps, count, sample.Length) { Eta = plan.Eta });
-        Denoiser denoiser = new(lease.Network, plan.Guided ? plan.Guidance : null, sample.Length);
-        noise.FillNormal(sample);
-        for (int i = 0; i < sample.Length; i++) sample[i] *= scheduler.InitialNoiseSigma;
-        denoiser.Prepare(scheduler.Timesteps, plan.Conditions(first, count), cancellationToken);
-        for (int call = 0; call < scheduler.Timesteps.Count; call++)
-        {
-            scheduler.ScaleModelInput(call, sample, scaled);
-            denoiser.Predict(call, scaled, prediction, cancellationToken);
-            IReadOnlyList<Image> preview = previews ? Preview(scheduler, call, prediction, sample, count) : [];
-            scheduler.Step(call, prediction, sample, noise);
-            bool last = call == scheduler.Timesteps.Count - 1;
-            double done = first + (call + 1.0) / scheduler.Timesteps.Count * count;
-            GenerationProgress progress = new(
-                last ? first + count : first, plan.Images, call + 1, scheduler.Timesteps.Count, done / plan.Images, Stopwatch.GetElapsedTime(start));
-            yield return new GenerationUpdate(progress, scheduler.Timesteps[call], preview, last ? Finish(plan, first, count, sample) : []);
-        }
-    }
-
-    private IReadOnlyList<Image> Preview(IScheduler scheduler, int call, float[] prediction, float[] sample, int count)
-    {
-        float[] original = new float[sample.Length];
-        scheduler.PredictOriginal(call, prediction, sample, original);
-        return [.. Enumerable.Range(0, count).Select(i => ToImage(original.AsSpan(i * _model.ImageLength, _model.ImageLength)))];
-    }
-
-    private IReadOnlyList<GeneratedImage> Finish(GenerationPlan plan, int first, int count, float[] sample) =>
-        [.. Enumerable.Range(0, count).Select(i =>
-        {
-            float[] one = sample.AsSpan(i * _model.ImageLength, _model.ImageLength).ToArray();
-            return new GeneratedImage(ToImage(one), one, plan.Labels.Count > 0 ? plan.Labels[first + i] : null, plan.Seeds[first + i]);
-        })];
-
-    private Image ToImage(ReadOnlySpan<float> sample) =>
-        Image.FromSample(sample, _model.Description.Channels, _model.Description.Height, _model.Description.Width);
 }

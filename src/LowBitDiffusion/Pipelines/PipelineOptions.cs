@@ -6,11 +6,18 @@ public sealed record PipelineOptions
     /// <summary>Threads; null for one per processor.</summary>
     public int? Threads { get; init; }
 
-    /// <summary>Most bytes that weights and activations may take; a model that needs more is refused before its weights are read. Null for no limit.</summary>
+    /// <summary>
+    /// Most bytes that weights and activations of one request at a time may take, or null for no limit. Where it is short, activations are freed between encoding, sampling and decoding,
+    /// batches are cut, guidance takes two passes, text encoders are freed after encoding and read again for the next request, and latents are decoded in tiles, in this order as far as
+    /// needed. A model that needs more even so is refused before its weights are read.
+    /// </summary>
     public long? MemoryBudget { get; init; }
 
     /// <summary>Most images that go through the network at once; more are drawn in turns. An image does not depend on the batch it is drawn in.</summary>
     public int MaxBatch { get; init; } = 8;
+
+    /// <summary>Tiles in which latents are decoded; null for whole latents unless the memory budget asks for tiles.</summary>
+    public DecodeTiling? DecodeTiling { get; init; }
 
     /// <summary>Bytes of <paramref name="count"/> gibibytes, for <see cref="MemoryBudget"/>.</summary>
     public static long GiB(double count) => (long)(count * (1L << 30));

@@ -35,6 +35,15 @@ public sealed class SchedulerConfig
         TrainSteps = Integer("num_train_timesteps", 1000, 1, MaximumTrainSteps);
     }
 
+    /// <summary>The same noise schedule for another scheduler: keys that it does not know have no effect, those it misses have its defaults.</summary>
+    /// <param name="className">diffusers' name of the scheduler.</param>
+    public SchedulerConfig With(string className)
+    {
+        JsonObject json = _json.DeepClone().AsObject();
+        json["_class_name"] = className;
+        return new SchedulerConfig(json, File);
+    }
+
     /// <summary>The file the configuration came from.</summary>
     public string File { get; }
 

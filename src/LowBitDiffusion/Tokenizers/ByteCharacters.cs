@@ -6,6 +6,11 @@ internal static class ByteCharacters
     /// <summary>Character of byte i.</summary>
     public static IReadOnlyList<string> All { get; } = Create();
 
+    /// <summary>The byte of such a character.</summary>
+    public static byte ByteOf(char character) => Bytes.GetValueOrDefault(character, (byte)'?');
+
+    private static Dictionary<char, byte> Bytes { get; } = All.Select((text, value) => (text[0], value)).ToDictionary(pair => pair.Item1, pair => (byte)pair.value);
+
     private static string[] Create()
     {
         string[] characters = new string[256];

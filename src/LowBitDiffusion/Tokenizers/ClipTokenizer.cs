@@ -19,6 +19,7 @@ public sealed class ClipTokenizer
     private readonly Dictionary<string, int> _vocabulary;
     private readonly Dictionary<(string First, string Second), int> _ranks;
     private readonly (string Text, int Id)[] _specialTokens;
+    private readonly Dictionary<int, string> _texts;
 
     private ClipTokenizer(Dictionary<string, int> vocabulary, Dictionary<(string First, string Second), int> ranks, Func<string, string, int> special, int maxLength)
     {
@@ -26,6 +27,7 @@ public sealed class ClipTokenizer
         StartToken = special("bos_token", "<|startoftext|>");
         EndToken = special("eos_token", "<|endoftext|>");
         PadToken = special("pad_token", "<|endoftext|>");
+        _texts = vocabulary.ToDictionary(pair => pair.Value, pair => pair.Key);
         _specialTokens = [.. vocabulary.Where(pair => pair.Value == StartToken || pair.Value == EndToken).Select(pair => (pair.Key, pair.Value))];
     }
 
@@ -41,13 +43,30 @@ public sealed class ClipTokenizer
     /// <summary>Most tokens of a text, start and end included.</summary>
     public int MaxLength { get; }
 
+    /// <summary>One more than the largest id.</summary>
+    public int VocabularySize => _texts.Keys.Max() + 1;
+
     /// <summary>Opens a tokenizer's folder: <c>vocab.json</c>, <c>merges.txt</c> and, if there are any, <c>tokenizer_config.json</c> and <c>special_tokens_map.json</c>.</summary>
     /// <exception cref="ModelFormatException">A file is missing or damaged, or the files do not fit each other.</exception>
-    public static ClipTokenizer Open(string folder)
+    public static ClipTokenizer Open(string folder) => Open(new FolderFiles(folder), "");
+
+    /// <summary>Opens a model's tokenizer, whether the model is a folder or a single file.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="component">The tokenizer's name in it: <c>tokenizer</c>, <c>tokenizer_2</c>.</param>
+    /// <exception cref="ModelFormatException">There is no such component, a file is missing or damaged, or the files do not fit each other.</exception>
+    public static ClipTokenizer Open(ModelFolder model, string component)
     {
-        string vocabularyFile = Path.Combine(folder, "vocab.json"), mergesFile = Path.Combine(folder, "merges.txt");
-        JsonConfig vocabularyJson = JsonConfig.Open(vocabularyFile);
+        if (!model.Components.ContainsKey(component)) throw new ModelFormatException(model.Path, component, $"no such component; it has {string.Join(", ", model.Components.Keys)}");
+        return Open(model.Parts, component);
+    }
+
+    private static ClipTokenizer Open(IModelFiles files, string component)
+    {
+        JsonConfig vocabularyJson = files.Config(component, "vocab.json");
+        string vocabularyFile = vocabularyJson.File;
         Dictionary<string, int> vocabulary = vocabularyJson.Keys.ToDictionary(token => token, token => vocabularyJson.GetInt(token));
+        if (vocabulary.FirstOrDefault(pair => pair.Value < 0) is { Key: { } negative }) throw new ModelFormatException(vocabularyFile, negative, $"expected an id of 0 or more, found {vocabulary[negative]}");
+        if (vocabulary.Values.Distinct().Count() != vocabulary.Count) throw new ModelFormatException(vocabularyFile, null, "expected a different id for every token");
         foreach (string character in ByteCharacters.All)
         {
             foreach (string token in (string[])[character, character + EndOfWord])
@@ -56,9 +75,9 @@ public sealed class ClipTokenizer
             }
         }
 
-        JsonConfig[] settings = [.. ((string[])["tokenizer_config.json", "special_tokens_map.json"]).Select(name => Path.Combine(folder, name)).Where(File.Exists).Select(JsonConfig.Open)];
+        JsonConfig[] settings = [.. ((string[])["tokenizer_config.json", "special_tokens_map.json"]).Where(files.Files(component).Contains).Select(name => files.Config(component, name))];
         int maxLength = settings.Select(file => MaxLengthOf(file)).FirstOrDefault(length => length is not null) ?? DefaultMaxLength;
-        return new ClipTokenizer(vocabulary, ReadMerges(mergesFile, vocabulary), Special, maxLength);
+        return new ClipTokenizer(vocabulary, ReadMerges(files, component, vocabulary), Special, maxLength);
 
         int Special(string key, string usual)
         {
@@ -99,6 +118,24 @@ public sealed class ClipTokenizer
         ids.AsSpan(0, Math.Min(ids.Length, length)).CopyTo(fitted);
         if (truncated > 0) fitted[^1] = EndToken;
         return fitted;
+    }
+
+    /// <summary>The text of tokens, in lower case and with a space after each word, as the tokenizer sees it; start and end tokens have none.</summary>
+    public string Decode(ReadOnlySpan<int> ids)
+    {
+        StringBuilder text = new();
+        List<byte> word = [];
+        foreach (int id in ids)
+        {
+            if (id == StartToken || id == EndToken || !_texts.TryGetValue(id, out string? token)) continue;
+            bool ends = token.EndsWith(EndOfWord, StringComparison.Ordinal);
+            foreach (char character in ends ? token.AsSpan(0, token.Length - EndOfWord.Length) : token) word.Add(ByteCharacters.ByteOf(character));
+            if (!ends) continue;
+            text.Append(Encoding.UTF8.GetString([.. word])).Append(' ');
+            word.Clear();
+        }
+
+        return text.Append(Encoding.UTF8.GetString([.. word])).ToString().TrimEnd();
     }
 
     private (int At, string Token, int Id) NextSpecialToken(string text, int from)
@@ -148,18 +185,11 @@ public sealed class ClipTokenizer
         foreach (string part in parts) ids.Add(_vocabulary[part]);
     }
 
-    private static Dictionary<(string First, string Second), int> ReadMerges(string file, Dictionary<string, int> vocabulary)
+    private static Dictionary<(string First, string Second), int> ReadMerges(IModelFiles files, string component, Dictionary<string, int> vocabulary)
     {
-        string[] lines;
-        try
-        {
-            lines = File.ReadAllLines(file);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new ModelFormatException(file, null, File.Exists(file) ? $"cannot be read: {e.Message}" : "no such file", e);
-        }
-
+        const string name = "merges.txt";
+        string file = Path.Combine(files.FolderOf(component) ?? $"{files.Path}:{component}", name);
+        string[] lines = [.. Encoding.UTF8.GetString(files.Read(component, name)).Split('\n').Select(line => line.TrimEnd('\r'))];
         Dictionary<(string First, string Second), int> ranks = [];
         for (int i = 0; i < lines.Length; i++)
         {

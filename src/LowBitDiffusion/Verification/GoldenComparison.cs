@@ -3,10 +3,11 @@ namespace LowBitDiffusion.Verification;
 /// <summary>How far a computed tensor is from the recorded one.</summary>
 /// <param name="Name">Its name: <c>out.*</c> or <c>act.*</c>.</param>
 /// <param name="MaxAbs">Largest absolute difference; infinite if the lengths differ or a value is not a number.</param>
+/// <param name="MaxRel"><paramref name="MaxAbs"/> over the largest recorded magnitude.</param>
 /// <param name="RelL2">L2 norm of the difference over that of the recorded tensor.</param>
 /// <param name="MaxAbsTolerance">Largest <paramref name="MaxAbs"/> that passes.</param>
 /// <param name="RelL2Tolerance">Largest <paramref name="RelL2"/> that passes; infinite where only the maximum counts.</param>
-public sealed record GoldenComparison(string Name, double MaxAbs, double RelL2, double MaxAbsTolerance, double RelL2Tolerance)
+public sealed record GoldenComparison(string Name, double MaxAbs, double MaxRel, double RelL2, double MaxAbsTolerance, double RelL2Tolerance)
 {
     // Of the tensor's largest magnitude, for activations and for outputs without a stated tolerance.
     private const double DefaultMaxAbs = 1e-4;
@@ -33,9 +34,10 @@ public sealed record GoldenComparison(string Name, double MaxAbs, double RelL2, 
         }
 
         double relL2 = !double.IsFinite(maxAbs) ? double.PositiveInfinity : error == 0 ? 0 : Math.Sqrt(error / norm);
-        return new GoldenComparison(name, maxAbs, relL2, maxAbsTolerance ?? DefaultMaxAbs * largest, relL2Tolerance ?? double.PositiveInfinity);
+        double maxRel = maxAbs == 0 ? 0 : maxAbs / largest;
+        return new GoldenComparison(name, maxAbs, maxRel, relL2, maxAbsTolerance ?? DefaultMaxAbs * largest, relL2Tolerance ?? double.PositiveInfinity);
     }
 
     /// <inheritdoc/>
-    public override string ToString() => FormattableString.Invariant($"{Name}: max abs {MaxAbs:G3} (tolerance {MaxAbsTolerance:G3}), rel L2 {RelL2:G3} (tolerance {RelL2Tolerance:G3})");
+    public override string ToString() => FormattableString.Invariant($"{Name}: max abs {MaxAbs:G3} (tolerance {MaxAbsTolerance:G3}), max rel {MaxRel:G3}, rel L2 {RelL2:G3} (tolerance {RelL2Tolerance:G3})");
 }

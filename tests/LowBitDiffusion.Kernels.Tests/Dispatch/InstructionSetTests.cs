@@ -1,4 +1,4 @@
-using System.Diagnostics;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Kernels.Tests.Dispatch;
 
@@ -13,27 +13,6 @@ public sealed class InstructionSetTests
     [TestCase("DOTNET_EnableAVX512", "Avx512BW,Avx512Vnni")]
     [TestCase("DOTNET_EnableAVX2", "Avx2,AvxVnni,Avx512BW,Avx512Vnni")]
     [TestCase("DOTNET_EnableHWIntrinsic", "Vector128,Avx2,AvxVnni,Avx512BW,Avx512Vnni")]
-    public void Kernel_tests_pass_without(string setting, string missing)
-    {
-        ProcessStartInfo start = new(Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet")
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        foreach (string argument in (string[])["test", typeof(InstructionSetTests).Assembly.Location, "--filter", "TestCategory=Kernels"])
-        {
-            start.ArgumentList.Add(argument);
-        }
-
-        start.Environment[setting] = "0";
-        start.Environment[InstructionSetsInUseTests.MissingVariable] = missing;
-
-        using Process child = Process.Start(start)!;
-        Task<string> error = child.StandardError.ReadToEndAsync();
-        string output = child.StandardOutput.ReadToEnd();
-        child.WaitForExit();
-
-        Assert.That(child.ExitCode, Is.Zero, $"with {setting}=0\n{output}\n{error.Result}");
-        Assert.That(output, Does.Match(@"Passed:\s+[1-9]"), "tests ran");
-    }
+    public void Kernel_tests_pass_without(string setting, string missing) =>
+        ChildTestRun.AssertPasses(typeof(InstructionSetTests).Assembly, "Kernels", (setting, "0"), (InstructionSetsInUseTests.MissingVariable, missing));
 }

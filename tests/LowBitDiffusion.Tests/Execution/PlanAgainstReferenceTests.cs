@@ -10,6 +10,7 @@ using LowBitDiffusion.Quantization;
 namespace LowBitDiffusion.Tests.Execution;
 
 /// <summary>A plan computes what the reference executor computes: bit for bit where only integers and the written epilogue are involved, else within float rounding.</summary>
+[Category("Execution")]
 public sealed class PlanAgainstReferenceTests
 {
     private static readonly LayerPrecision[] Precisions =

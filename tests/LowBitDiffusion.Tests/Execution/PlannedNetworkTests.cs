@@ -71,12 +71,12 @@ public sealed class PlannedNetworkTests
     private sealed class DiffusionFixture : IDisposable
     {
         private readonly DiffusionModel _model;
-        private readonly DiffusionModel.Lease _lease;
+        private readonly ModelComponent.Lease _lease;
 
         public DiffusionFixture(string name)
         {
             _model = DiffusionModel.Load(ModelsFolder.Path(name), new() { Threads = 2 }, null, default);
-            _lease = _model.Rent(1, default);
+            _lease = _model.Denoiser.Rent(_model.Denoiser.Network.NativeInputs(1));
             Sample = RandomModel.Normal(new Random(3), Network.SampleLength);
         }
 

@@ -8,6 +8,7 @@ using LowBitDiffusion.Verification;
 namespace LowBitDiffusion.Tests.Models;
 
 /// <summary>Every network gives what diffusers gives, from end to end and module by module, on every executor.</summary>
+[Category("Execution")]
 public sealed class GoldenModelTests
 {
     private static readonly Dictionary<string, GoldenExecutor> Executors = new()

@@ -17,12 +17,12 @@ public sealed class FashionReferenceTests
         using SafeTensorsFile reference = SafeTensorsFile.Open(Path.Combine(ModelsFolder.Path(name), "reference.safetensors"));
         float[] labels = reference.ReadSingles("in.labels"), sample = reference.ReadSingles("in.noise"), expected = reference.ReadSingles($"out.steps{steps}.image");
 
-        using DiffusionModel.Lease lease = model.Rent(2 * labels.Length, default);
-        Denoiser denoiser = new(lease.Network, Guidance, sample.Length);
+        using ModelComponent.Lease lease = model.Denoiser.Rent(model.Denoiser.Network.NativeInputs(2 * labels.Length));
+        using Denoiser denoiser = new(lease.Network, labels.Length, Guidance, twoPasses: false, dropVariance: false);
         IScheduler scheduler = SchedulerFactory.Create(model.Scheduler, new SamplingRun(steps, labels.Length, sample.Length));
         float[] prediction = new float[sample.Length];
         float[] conditions = [.. labels, .. Enumerable.Repeat((float)model.Description.NullLabel!.Value, labels.Length)];
-        denoiser.Prepare(scheduler.Timesteps, new Dictionary<string, float[]> { ["class_labels"] = conditions }, default);
+        denoiser.Prepare([.. scheduler.Timesteps], _ => new Dictionary<string, float[]> { ["class_labels"] = conditions }, default);
         for (int call = 0; call < scheduler.Timesteps.Count; call++)
         {
             denoiser.Predict(call, sample, prediction, default);

@@ -33,7 +33,8 @@ public sealed class SingleFileCheckpoint : IModelFiles
     private readonly Dictionary<(string Component, string File), Func<byte[]>> _files = [];
     private readonly CheckpointOptions _options;
 
-    private SingleFileCheckpoint(string path, ITensorSource source, CheckpointOptions options)
+    /// <summary>Finds out what a source of tensors holds. The source is not kept.</summary>
+    internal SingleFileCheckpoint(string path, ITensorSource source, CheckpointOptions options)
     {
         (Path, _options) = (path, options);
         IReadOnlyDictionary<string, string> names = StateNames(source);
@@ -96,6 +97,9 @@ public sealed class SingleFileCheckpoint : IModelFiles
     /// <summary>Opens a file of tensors by what it is: safetensors or a PyTorch archive.</summary>
     /// <exception cref="ModelFormatException">It is neither, damaged, or refused.</exception>
     public static ITensorSource OpenSource(string path) => Torch.TorchArchive.IsTorch(path) ? Torch.TorchArchive.Open(path) : SafeTensorsFile.Open(path);
+
+    /// <summary>What each of a network's tensors is in the file, by diffusers' name.</summary>
+    internal IReadOnlyDictionary<string, (string Source, TensorChange Change)> ViewsOf(string component) => _views[component];
 
     /// <inheritdoc/>
     public bool HasWeights(string component) => _views.ContainsKey(component);

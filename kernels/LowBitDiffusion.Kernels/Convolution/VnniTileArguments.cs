@@ -1,0 +1,90 @@
+namespace LowBitDiffusion.Kernels.Convolution;
+
+/// <summary>What an assembled tile kernel is given. Every field takes eight bytes; those at the end are its own notes.</summary>
+internal unsafe struct VnniTileArguments
+{
+    /// <summary>
+    /// For each row of all tiles, its first input pixel. Advances with the tiles, as do <see cref="Residual"/>, <see cref="Output"/> and
+    /// <see cref="ImageVectorRows"/>.
+    /// </summary>
+    public byte** Rows;
+
+    /// <summary>Tiles below one another, all of the kernel's number of rows.</summary>
+    public nint Tiles;
+
+    /// <summary>Packed codes of the panel.</summary>
+    public byte* Codes;
+
+    /// <summary>The segments of the weights.</summary>
+    public SegmentPlan* Segments;
+
+    /// <summary>At least 1.</summary>
+    public nint SegmentCount;
+
+    /// <summary>Rows of the convolution's kernel.</summary>
+    public nint KernelRows;
+
+    /// <summary>Distance of the kernel rows in the input, in bytes.</summary>
+    public nint KernelRowStep;
+
+    /// <summary>Distance of the pixels of the input in bytes.</summary>
+    public nint ColumnStep;
+
+    /// <summary>Σ w of the panel's channels in the first segment.</summary>
+    public int* WeightSums;
+
+    /// <summary>Weight scales of the panel's channels in the first segment.</summary>
+    public float* WeightScales;
+
+    /// <summary>From one segment's weight sums or scales to the next's, in bytes.</summary>
+    public nint SegmentStep;
+
+    /// <summary>One for each segment.</summary>
+    public byte* ZeroPoints;
+
+    /// <summary>One for each segment.</summary>
+    public float* InputScales;
+
+    /// <summary>Bias of the panel's channels, or null.</summary>
+    public float* Bias;
+
+    /// <summary>For each row, the image vector of its image, or null.</summary>
+    public float** ImageVectorRows;
+
+    /// <summary>Offset of the panel in a row of an image vector, in bytes.</summary>
+    public nint PanelOffset;
+
+    /// <summary>Where the residual of the first row's panel begins, or null.</summary>
+    public float* Residual;
+
+    /// <summary>In bytes.</summary>
+    public nint ResidualStride;
+
+    /// <summary>The factor, in the low four bytes.</summary>
+    public nint OutputScale;
+
+    /// <summary>Where the first row's panel goes.</summary>
+    public float* Output;
+
+    /// <summary>In bytes.</summary>
+    public nint OutputStride;
+
+    /// <summary>One bit for each of the panel's 32 channels that exists.</summary>
+    public nint Channels;
+
+    // The kernel's notes.
+    public SegmentPlan* Segment;
+    public nint SegmentsLeft;
+    public int* SegmentSums;
+    public float* SegmentScales;
+    public byte* SegmentZeroPoint;
+    public float* SegmentInputScale;
+    public nint KernelRowsLeft;
+    public nint ColumnsLeft;
+    public nint Columns;
+    public nint RowOffset;
+    public nint RunOffset;
+    public nint RunLength;
+    public nint RunEnd;
+    public nint RoundsEnd;
+}

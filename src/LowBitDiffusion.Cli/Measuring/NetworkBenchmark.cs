@@ -1,0 +1,163 @@
+using System.Diagnostics;
+using LowBitDiffusion.Execution;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Dispatch;
+using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Models;
+using LowBitDiffusion.Models.RandomWeights;
+
+namespace LowBitDiffusion.Cli.Measuring;
+
+/// <summary>What to measure of a published network with random weights.</summary>
+/// <param name="Architecture">Its name.</param>
+/// <param name="Precision">Bits of weights and activations, or <c>f32</c>.</param>
+/// <param name="Size">Rows and columns of the picture in pixels; null for the network's own.</param>
+/// <param name="Batch">Images at once.</param>
+/// <param name="Steps">Forward passes to measure.</param>
+/// <param name="Threads">Threads; null for one per processor.</param>
+internal sealed record NetworkBenchmarkSettings(string Architecture, string Precision, int? Size, int Batch, int Steps, int? Threads);
+
+/// <summary>What was measured of a network.</summary>
+internal sealed record NetworkBenchmarkResult
+{
+    /// <summary>Its name.</summary>
+    public required string Architecture { get; init; }
+
+    /// <summary>Bits.</summary>
+    public required string Precision { get; init; }
+
+    /// <summary>Shapes of its inputs.</summary>
+    public required string Inputs { get; init; }
+
+    /// <summary>Parameters of the network.</summary>
+    public required long Parameters { get; init; }
+
+    /// <summary>Multiply-accumulates of one forward pass.</summary>
+    public required long Macs { get; init; }
+
+    /// <summary>Making and packing the weights, planning.</summary>
+    public required double LoadSeconds { get; init; }
+
+    /// <summary>What is computed before the loop, and the first forward pass.</summary>
+    public required double FirstStepSeconds { get; init; }
+
+    /// <summary>Fastest forward pass.</summary>
+    public required double StepMinimumSeconds { get; init; }
+
+    /// <summary>Median forward pass.</summary>
+    public required double StepP50Seconds { get; init; }
+
+    /// <summary>Forward pass that 95 in 100 do not exceed.</summary>
+    public required double StepP95Seconds { get; init; }
+
+    /// <summary>Integer operations per second that the registers allow, measured in this run with as many threads; 0 where there is no such instruction.</summary>
+    public required double PeakOperationsPerSecond { get; init; }
+
+    /// <summary>Packed weights.</summary>
+    public required long WeightBytes { get; init; }
+
+    /// <summary>Activations.</summary>
+    public required long ActivationBytes { get; init; }
+
+    /// <summary>What the plan said weights and activations would take, before any weight was made.</summary>
+    public required long EstimatedBytes { get; init; }
+
+    /// <summary>Most bytes of the process that were resident at once.</summary>
+    public required long PeakResidentBytes { get; init; }
+
+    /// <summary>Time by kind of operation.</summary>
+    public required IReadOnlyList<OperationTime> Operations { get; init; }
+
+    /// <summary>Share of the peak over all operations of the median pass.</summary>
+    public double PeakShare => PeakOperationsPerSecond > 0 ? 2 * Macs / StepP50Seconds / PeakOperationsPerSecond : 0;
+}
+
+/// <summary>Measures published networks at their real sizes without their weights: <c>lbd bench --architecture</c>.</summary>
+internal static class NetworkBenchmark
+{
+    private const float Timestep = 500;
+
+    /// <summary>Builds, runs and measures a network.</summary>
+    /// <exception cref="InvalidRequestException">The name, the precision or the size is not supported.</exception>
+    public static NetworkBenchmarkResult Measure(NetworkBenchmarkSettings settings, IProgress<double> progress, CancellationToken cancellationToken)
+    {
+        INetwork network = Architectures.Create(settings.Architecture);
+        IReadOnlyDictionary<string, TensorShape> inputs = Inputs(network, settings);
+        ModelWeights weights = RandomModel.Weights(network, network.NativeInputs(1), settings.Precision, seed: 0);
+        using WorkerPool pool = new(settings.Threads ?? Environment.ProcessorCount);
+        double peak = PeakThroughput.TryCreate() is { } throughput ? throughput.GigaOperationsPerSecond(pool) * 1e9 : 0;
+        using PreparedModel model = new(network, weights);
+        PlanMemory estimate = model.Estimate(inputs, pool.Threads);
+
+        long start = Stopwatch.GetTimestamp();
+        using PlannedNetwork planned = model.Compile(inputs, pool, progress: progress, cancellationToken: cancellationToken);
+        TimeSpan load = Stopwatch.GetElapsedTime(start);
+
+        Dictionary<string, float[]> values = inputs.ToDictionary(i => i.Key, i => Values(i.Key, i.Value));
+        start = Stopwatch.GetTimestamp();
+        Action forward = Forward(planned, values, cancellationToken);
+        forward();
+        TimeSpan first = Stopwatch.GetElapsedTime(start);
+        TimeSpan[] times = new TimeSpan[settings.Steps];
+        for (int i = 0; i < times.Length; i++)
+        {
+            start = Stopwatch.GetTimestamp();
+            forward();
+            times[i] = Stopwatch.GetElapsedTime(start);
+        }
+
+        Array.Sort(times);
+        planned.Profile = true;
+        forward();
+        IReadOnlyList<StepTiming> timings = planned.TakeTimings();
+        return new NetworkBenchmarkResult
+        {
+            Architecture = settings.Architecture,
+            Precision = settings.Precision,
+            Inputs = string.Join(", ", inputs.Select(i => $"{i.Key} {i.Value}")),
+            Parameters = network.Build(inputs).Parameters.Sum(p => p.Shape.Elements),
+            Macs = timings.Sum(t => t.Macs * t.Calls),
+            LoadSeconds = load.TotalSeconds,
+            FirstStepSeconds = first.TotalSeconds,
+            StepMinimumSeconds = times[0].TotalSeconds,
+            StepP50Seconds = Percentile.Of(times, 0.5).TotalSeconds,
+            StepP95Seconds = Percentile.Of(times, 0.95).TotalSeconds,
+            PeakOperationsPerSecond = peak,
+            WeightBytes = model.WeightBytes,
+            ActivationBytes = planned.ActivationBytes,
+            EstimatedBytes = estimate.Weights + estimate.Activations(1),
+            PeakResidentBytes = ResidentMemory.PeakBytes(),
+            Operations = OperationProfile.Summarize(timings, steps: 1),
+        };
+    }
+
+    private static IReadOnlyDictionary<string, TensorShape> Inputs(INetwork network, NetworkBenchmarkSettings settings)
+    {
+        Dictionary<string, TensorShape> inputs = new(network.NativeInputs(settings.Batch));
+        if (settings.Size is not { } size) return inputs;
+        int factor = Architectures.PixelsPerPosition(settings.Architecture);
+        if (factor == 0 || size < factor || size % factor != 0)
+            throw new InvalidRequestException("size", factor == 0 ? $"{settings.Architecture} has no picture, found {size}" : $"expected a multiple of {factor}, found {size}");
+        string image = inputs.ContainsKey("sample") ? "sample" : "latent";
+        inputs[image] = inputs[image].With(2, size / factor).With(3, size / factor);
+        return inputs;
+    }
+
+    private static Action Forward(PlannedNetwork network, Dictionary<string, float[]> values, CancellationToken cancellationToken)
+    {
+        if (!values.ContainsKey("sample") || !values.ContainsKey("timestep")) return () => network.Run(values, cancellationToken);
+        network.Prepare([Timestep], values.Where(v => v.Key is not ("sample" or "timestep")).ToDictionary(), cancellationToken);
+        float[] prediction = new float[network.PredictionLength];
+        return () => network.Predict(0, values["sample"], prediction, cancellationToken);
+    }
+
+    // Indices (labels, tokens) are 0 or 1; everything else is noise of unit variance.
+    private static float[] Values(string name, TensorShape shape)
+    {
+        float[] values = new float[shape.Elements];
+        if (name is "class_labels" or "input_ids") return values;
+        Random random = new(0);
+        for (int i = 0; i < values.Length; i++) values[i] = (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
+        return values;
+    }
+}

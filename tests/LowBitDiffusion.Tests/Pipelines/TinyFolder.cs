@@ -1,0 +1,120 @@
+using System.Text.Json;
+using LowBitDiffusion.Formats;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Models;
+using LowBitDiffusion.Tests.Execution;
+using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tokenizers;
+
+namespace LowBitDiffusion.Tests.Pipelines;
+
+/// <summary>Whole model folders of every pipeline: golden networks where they fit each other, text encoders with seeded random weights for a small vocabulary.</summary>
+internal static class TinyFolder
+{
+    /// <summary>Stable Diffusion's noise schedule with DDIM.</summary>
+    public const string Scheduler = """
+        { "_class_name": "DDIMScheduler", "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": false,
+          "set_alpha_to_one": false, "steps_offset": 1, "prediction_type": "epsilon" }
+        """;
+
+    /// <summary>Stable Diffusion 1.x.</summary>
+    public static string StableDiffusion(TemporaryFolder folder)
+    {
+        Index(folder, "StableDiffusionPipeline", ("unet", "UNet2DConditionModel"), ("vae", "AutoencoderKL"), ("text_encoder", "CLIPTextModel"), ("tokenizer", "CLIPTokenizer"));
+        Golden(folder, "unet", "unet2dcond_sd15");
+        Golden(folder, "vae", "vae_kl");
+        Text(folder, "", "CLIPTextModel", width: 32, seed: 1);
+        return folder.Path;
+    }
+
+    /// <summary>Stable Diffusion XL.</summary>
+    public static string StableDiffusionXL(TemporaryFolder folder)
+    {
+        Index(
+            folder, "StableDiffusionXLPipeline", ("unet", "UNet2DConditionModel"), ("vae", "AutoencoderKL"), ("text_encoder", "CLIPTextModel"), ("tokenizer", "CLIPTokenizer"),
+            ("text_encoder_2", "CLIPTextModelWithProjection"), ("tokenizer_2", "CLIPTokenizer"));
+        Golden(folder, "unet", "unet2dcond_sdxl");
+        Golden(folder, "vae", "vae_kl");
+        Text(folder, "", "CLIPTextModel", width: 16, seed: 1);
+        Text(folder, "_2", "CLIPTextModelWithProjection", width: 20, seed: 2);
+        return folder.Path;
+    }
+
+    /// <summary>PixArt without its text encoder.</summary>
+    public static string PixArt(TemporaryFolder folder)
+    {
+        Index(folder, "PixArtAlphaPipeline", ("transformer", "PixArtTransformer2DModel"), ("vae", "AutoencoderKL"), ("text_encoder", "T5EncoderModel"), ("tokenizer", "T5Tokenizer"));
+        Golden(folder, "transformer", "pixart");
+        Golden(folder, "vae", "vae_kl");
+        return folder.Path;
+    }
+
+    /// <summary>DiT in a latent space, ten labels.</summary>
+    public static string DiT(TemporaryFolder folder)
+    {
+        Index(folder, "DiTPipeline", ("transformer", "DiTTransformer2DModel"), ("vae", "AutoencoderKL"));
+        Golden(folder, "transformer", "dit_adaln_zero");
+        Golden(folder, "vae", "vae_kl");
+        return folder.Path;
+    }
+
+    /// <summary>Unconditional latent diffusion.</summary>
+    public static string LatentDiffusion(TemporaryFolder folder)
+    {
+        Index(folder, "LDMPipeline", ("unet", "UNet2DModel"), ("vqvae", "VQModel"));
+        Golden(folder, "unet", "unet2d_ddpm_cifar");
+        Golden(folder, "vqvae", "vq");
+        return folder.Path;
+    }
+
+    /// <summary>Unconditional diffusion in pixels.</summary>
+    public static string Unconditional(TemporaryFolder folder)
+    {
+        Index(folder, "DDPMPipeline", ("unet", "UNet2DModel"));
+        Golden(folder, "unet", "unet2d_ddpm_cifar");
+        return folder.Path;
+    }
+
+    /// <summary>A vocabulary of bytes, a few merges, and the special tokens.</summary>
+    public static void Tokenizer(TemporaryFolder folder, string name)
+    {
+        string[] merges = ["c a", "ca t</w>", "d o", "do g</w>"];
+        string[] tokens = [.. ByteCharacters.All, .. ByteCharacters.All.Select(c => c + "</w>"), .. merges.Select(merge => merge.Replace(" ", "")), "<|startoftext|>", "<|endoftext|>"];
+        folder.Write($"{name}/vocab.json", JsonSerializer.Serialize(tokens.Select((token, id) => (token, id)).ToDictionary(pair => pair.token, pair => pair.id)));
+        folder.Write($"{name}/merges.txt", "#version: 0.2\n" + string.Join('\n', merges) + "\n");
+        folder.Write($"{name}/tokenizer_config.json", """{ "model_max_length": 16 }""");
+    }
+
+    private static void Index(TemporaryFolder folder, string className, params (string Name, string Class)[] components)
+    {
+        Dictionary<string, object> index = new() { ["_class_name"] = className, ["scheduler"] = (string[])["diffusers", "DDIMScheduler"] };
+        foreach ((string name, string type) in components) index[name] = (string[])["diffusers", type];
+        folder.Write("model_index.json", JsonSerializer.Serialize(index));
+        folder.Write("scheduler/scheduler_config.json", Scheduler);
+    }
+
+    private static void Golden(TemporaryFolder folder, string name, string golden)
+    {
+        foreach (string file in (string[])["config.json", ComponentFolder.WeightFile]) folder.Write($"{name}/{file}", File.ReadAllBytes(Path.Combine(GoldenFolder.Path, golden, file)));
+    }
+
+    private static void Text(TemporaryFolder folder, string suffix, string className, int width, int seed)
+    {
+        Tokenizer(folder, $"tokenizer{suffix}");
+        string config = folder.Write($"text_encoder{suffix}/config.json", $$"""
+            { "architectures": ["{{className}}"], "model_type": "clip_text_model", "vocab_size": 518, "hidden_size": {{width}}, "intermediate_size": {{2 * width}}, "num_hidden_layers": 3,
+              "num_attention_heads": 4, "max_position_embeddings": 16, "projection_dim": 20, "eos_token_id": 2, "hidden_act": "quick_gelu" }
+            """);
+        INetwork network = NetworkRegistry.Create(JsonConfig.Open(config));
+        Random random = new(seed);
+        List<(TensorInfo, byte[])> tensors = [];
+        foreach (Parameter parameter in network.Build(network.NativeInputs(1)).Parameters)
+        {
+            double scale = parameter.Shape.Rank == 1 ? 0.1 : 1 / Math.Sqrt(parameter.Shape[1]), offset = parameter.Name.Contains("norm") && parameter.Name.EndsWith("weight") ? 1 : 0;
+            float[] values = RandomModel.Normal(random, (int)parameter.Shape.Elements, scale, offset);
+            tensors.Add((new TensorInfo(parameter.Name, DType.F32, [.. parameter.Shape.Select(extent => (long)extent)]), TensorConversion.FromSingles(DType.F32, values)));
+        }
+
+        SafeTensorsWriter.Write(folder[$"text_encoder{suffix}/model.safetensors"], tensors);
+    }
+}
