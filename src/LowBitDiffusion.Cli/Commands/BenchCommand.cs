@@ -37,6 +37,10 @@ internal sealed class BenchCommand : CliCommand
     public BenchCommand(Terminal terminal) : base("bench", "Measure load time, first image, steps, images per second, memory, and the time of each kind of operation.", terminal)
     {
         foreach (Option option in new Option[] { _model, _architecture, _weights, _size, _compare, _steps, _batch, _rounds, _threads, _json }) Options.Add(option);
+        Validators.Add(result =>
+        {
+            if (result.GetResult(_model) is null == result.GetResult(_architecture) is null) result.AddError("Either option '--model' or option '--architecture' is required.");
+        });
     }
 
     /// <inheritdoc/>
@@ -52,8 +56,7 @@ internal sealed class BenchCommand : CliCommand
     {
         bool json = parsed.GetValue(_json);
         if (parsed.GetValue(_architecture) is { } architecture) return await RunNetworkAsync(parsed, architecture, json, cancellationToken);
-        string model = parsed.GetValue(_model) ?? throw new InvalidRequestException("--model", "expected a model folder, or --architecture, found neither");
-        string[] folders = [model, .. parsed.GetValue(_compare) ?? []];
+        string[] folders = [parsed.GetValue(_model)!, .. parsed.GetValue(_compare) ?? []];
         BenchmarkSettings settings = new(
             parsed.GetValue(_steps), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096), CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
             CommonOptions.Checked("rounds", parsed.GetValue(_rounds), 1, 100_000));

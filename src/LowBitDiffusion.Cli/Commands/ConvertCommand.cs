@@ -13,18 +13,22 @@ internal sealed class ConvertCommand : CliCommand
 
     private readonly Option<string> _model = new("--model", "-m")
     {
-        Description = "Stable Diffusion 1.x, 2.x or XL in one file (.safetensors, .ckpt), or a float model's folder.", HelpName = "FILE|DIR", Required = true,
+        Description = "Stable Diffusion 1.x, 2.x or XL in one file (.safetensors, .ckpt), or a float model's folder.",
+        HelpName = "FILE|DIR",
+        Required = true,
     };
     private readonly Option<string> _out = new("--out", "-o") { Description = "The folder to write; it appears whole or not at all.", HelpName = "DIR", Required = true };
     private readonly Option<string?> _floatType = new("--float-type") { Description = "How floats are stored. Default: as they are.", HelpName = "f32|f16|bf16" };
     private readonly Option<bool> _ema = new("--ema") { Description = "Take the UNet's running average, if the file has one." };
     private readonly Option<string?> _prediction = new("--prediction-type")
     {
-        Description = "What the UNet of a single file predicts. Default: v for Stable Diffusion 2 unless the file says it is a base model, else the noise.", HelpName = "epsilon|v_prediction",
+        Description = "What the UNet of a single file predicts. Default: v for Stable Diffusion 2 unless the file says it is a base model, else the noise.",
+        HelpName = "epsilon|v_prediction",
     };
     private readonly Option<string?> _config = new("--config")
     {
-        Description = "A folder in diffusers' layout whose configurations count more than what the shapes of a single file suggest.", HelpName = "DIR",
+        Description = "A folder in diffusers' layout whose configurations count more than what the shapes of a single file suggest.",
+        HelpName = "DIR",
     };
     private readonly Option<bool> _overwrite = new("--overwrite") { Description = "Replace --out if it exists." };
     private readonly Option<bool> _json = CommonOptions.Json();

@@ -29,6 +29,9 @@ internal sealed record NetworkBenchmarkResult
     /// <summary>Shapes of its inputs.</summary>
     public required string Inputs { get; init; }
 
+    /// <summary>Parameters of the network.</summary>
+    public required long Parameters { get; init; }
+
     /// <summary>Multiply-accumulates of one forward pass.</summary>
     public required long Macs { get; init; }
 
@@ -112,6 +115,7 @@ internal static class NetworkBenchmark
             Architecture = settings.Architecture,
             Precision = settings.Precision,
             Inputs = string.Join(", ", inputs.Select(i => $"{i.Key} {i.Value}")),
+            Parameters = network.Build(inputs).Parameters.Sum(p => p.Shape.Elements),
             Macs = timings.Sum(t => t.Macs * t.Calls),
             LoadSeconds = load.TotalSeconds,
             FirstStepSeconds = first.TotalSeconds,

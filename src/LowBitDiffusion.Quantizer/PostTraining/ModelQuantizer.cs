@@ -28,7 +28,7 @@ public static class ModelQuantizer
         ObservedNetworkFactory networks = ObservedPlannedNetwork.Factory(prepared, pool);
 
         IReadOnlyDictionary<string, QuantizedModule> modules = PostTrainingQuantizer.Quantize(model, networks, options, progress, cancellationToken);
-        using PreparedModel quantized = new(model.Network, model.Weights.With(modules));
+        using PreparedModel quantized = new(model.Network, model.Weights.With(modules, options.Attention));
         QualityReport report = QualityReporter.Measure(
             model, modules, networks, ObservedPlannedNetwork.Factory(quantized, pool), options, PostTrainingQuantizer.Stage(progress, "measuring"), cancellationToken);
         QuantizedModelWriter.Write(model, modules, options, report, request.Output, PostTrainingQuantizer.Stage(progress, "writing"), cancellationToken);

@@ -1,4 +1,5 @@
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Quantizers;
 
@@ -24,6 +25,9 @@ public sealed record PostTrainingOptions
 
     /// <summary>Input channels that share a weight scale; 0 for one scale per output channel. Layers whose channels it does not divide have one per output channel.</summary>
     public int GroupChannels { get; init; }
+
+    /// <summary>How attentions are computed.</summary>
+    public AttentionPrecision Attention { get; init; }
 
     /// <summary>How F32 tensors that are not quantized are stored: F32, F16 or BF16.</summary>
     public DType FloatType { get; init; } = DType.F32;

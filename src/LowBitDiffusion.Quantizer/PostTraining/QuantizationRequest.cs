@@ -1,4 +1,5 @@
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Quantizers;
 using LowBitDiffusion.Quantizer.Sampling;
@@ -53,6 +54,9 @@ public sealed record QuantizationRequest
     /// <summary>Input channels that share a weight scale; 0 for one scale per output channel.</summary>
     public int GroupChannels { get; init; }
 
+    /// <summary>How attentions are computed.</summary>
+    public AttentionPrecision Attention { get; init; }
+
     /// <summary>How tensors that are not quantized are stored: F32, F16 or BF16.</summary>
     public DType FloatType { get; init; } = DType.F32;
 
@@ -83,6 +87,7 @@ public sealed record QuantizationRequest
             WeightRange = WeightRange,
             SymmetricWeights = SymmetricWeights,
             GroupChannels = GroupChannels,
+            Attention = Attention,
             FloatType = FloatType,
             ReportImages = ReportImages,
             Overwrite = Overwrite,

@@ -48,6 +48,7 @@ public static class QuantizedModelWriter
         Default = new ModulePrecision(options.Standard.WeightBits, 0, options.SymmetricWeights || options.Standard.WeightBits == 8, options.Standard.ActivationBits),
         Timesteps = modules.Values.Select(module => module.Input.Timesteps.ToArray()).FirstOrDefault() ?? [],
         ModulesInFloat = [.. Layers(model).Select(op => op.Module).Where(module => !modules.ContainsKey(module))],
+        Attention = options.Attention,
         Rules = options.Rules.Rules,
         Calibration = JsonSerializer.SerializeToElement(new
         {

@@ -22,6 +22,8 @@ public sealed record QuantizationConfig
     /// <summary>The layout's name in the files: <c>quant_method</c>.</summary>
     public const string QuantMethod = "lowbit-diffusion";
 
+    private const string FloatAttention = "float", Int8Attention = "int8";
+
     /// <summary>The newest version of the layout that is known, and the one that is written.</summary>
     public const int CurrentVersion = 1;
 
@@ -39,6 +41,9 @@ public sealed record QuantizationConfig
 
     /// <summary>Convolutions and linear layers that are not quantized.</summary>
     public IReadOnlyList<string> ModulesInFloat { get; init; } = [];
+
+    /// <summary>How attentions are computed.</summary>
+    public AttentionPrecision Attention { get; init; }
 
     /// <summary>The rules that led to <see cref="Modules"/> and <see cref="ModulesInFloat"/>, first match first; for people.</summary>
     public IReadOnlyList<PrecisionRule> Rules { get; init; } = [];
@@ -92,6 +97,7 @@ public sealed record QuantizationConfig
             Timesteps = ReadTimesteps(json),
             Modules = ReadModules(json, standard),
             ModulesInFloat = inFloat,
+            Attention = ReadAttention(json),
             Rules = ReadRules(json),
             Calibration = json.GetObject("calibration")?.Root,
         };
@@ -124,6 +130,7 @@ public sealed record QuantizationConfig
         json.WriteStartArray("modules_in_float");
         foreach (string module in ModulesInFloat) json.WriteStringValue(module);
         json.WriteEndArray();
+        if (Attention == AttentionPrecision.Int8) json.WriteString("attention", Int8Attention);
         json.WriteStartArray("rules");
         foreach (PrecisionRule rule in Rules)
         {
@@ -142,6 +149,13 @@ public sealed record QuantizationConfig
 
         json.WriteEndObject();
     }
+
+    private static AttentionPrecision ReadAttention(JsonConfig json) => json.GetString("attention", FloatAttention) switch
+    {
+        FloatAttention => AttentionPrecision.Float,
+        Int8Attention => AttentionPrecision.Int8,
+        string other => throw Error(json, "attention", $"expected {FloatAttention} or {Int8Attention}, found {other}"),
+    };
 
     private static float[] ReadTimesteps(JsonConfig json)
     {

@@ -24,7 +24,7 @@ public static class ModelLoader
                 modules.Add(op.Module, LowBitCodec.Read(component.Weights, quantization, op.Module, op.WeightShape, op.HasBias));
         }
 
-        ModelWeights weights = new(component.Weights, network, modules);
+        ModelWeights weights = new(component.Weights, network, modules, component.Quantization?.Attention ?? AttentionPrecision.Float);
         weights.Check(graph);
         return weights;
     }

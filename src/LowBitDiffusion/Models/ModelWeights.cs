@@ -20,8 +20,11 @@ public sealed class ModelWeights
     /// <param name="source">Where the tensors are. Stays the caller's, who disposes it after the last use of this object.</param>
     /// <param name="network">Knows old names of its parameters; null for a source without such names.</param>
     /// <param name="quantized">Modules that run in integers, by name; they replace what the source has under these names.</param>
-    public ModelWeights(ITensorSource source, INetwork? network = null, IReadOnlyDictionary<string, QuantizedModule>? quantized = null)
+    /// <param name="attention">How attentions are computed.</param>
+    public ModelWeights(
+        ITensorSource source, INetwork? network = null, IReadOnlyDictionary<string, QuantizedModule>? quantized = null, AttentionPrecision attention = AttentionPrecision.Float)
     {
+        Attention = attention;
         _network = network;
         _source = source;
         _quantized = quantized ?? new Dictionary<string, QuantizedModule>();
@@ -33,8 +36,15 @@ public sealed class ModelWeights
     /// <summary>Every module that runs in integers, by name.</summary>
     public IReadOnlyDictionary<string, QuantizedModule> QuantizedModules => _quantized;
 
+    /// <summary>How attentions are computed.</summary>
+    public AttentionPrecision Attention { get; }
+
     /// <summary>The same tensors with other modules in integers.</summary>
-    public ModelWeights With(IReadOnlyDictionary<string, QuantizedModule> quantized) => new(_source, _network, quantized);
+    public ModelWeights With(IReadOnlyDictionary<string, QuantizedModule> quantized, AttentionPrecision attention = AttentionPrecision.Float) =>
+        new(_source, _network, quantized, attention);
+
+    /// <summary>Whether an attention is computed in integers: if the model says so, and it is neither causal nor masked.</summary>
+    public bool AttendsInIntegers(Node attention) => Attention == AttentionPrecision.Int8 && attention is { Op: AttentionOp { Causal: false }, Inputs.Count: 3 };
 
     /// <summary>The module in integers, or null if it runs in float.</summary>
     public QuantizedModule? Quantized(string module) => _quantized.GetValueOrDefault(module);

@@ -54,6 +54,7 @@ public sealed class AssemblerTests
         yield return WithAddress((code, address) => code.Vmovups128(new Zmm(12), address), "vmovups xmm12,{0}");
         yield return WithAddress((code, address) => code.Vpbroadcastd(new Zmm(26), address), "vpbroadcastd zmm26,{0}");
         yield return WithAddress((code, address) => code.Vpmulld(new Zmm(1), new Zmm(20), address), "vpmulld zmm1,zmm20,{0}");
+        yield return WithAddress((code, address) => code.Vfmadd231ps(new Zmm(2), new Zmm(27), address), "vfmadd231ps zmm2,zmm27,{0}");
         yield return WithAddress((code, address) => code.Vmulps(new Zmm(31), new Zmm(8), address), "vmulps zmm31,zmm8,{0}");
         yield return WithAddress((code, address) => code.Vaddps(new Zmm(3), new Zmm(4), address), "vaddps zmm3,zmm4,{0}");
         yield return WithAddress(
@@ -66,6 +67,7 @@ public sealed class AssemblerTests
         yield return WithVectors((code, a, b, c) => code.Vpxord(a, b, c), "vpxord {0},{1},{2}");
         yield return WithVectors((code, a, b, c) => code.Vpandd(a, b, c), "vpandd {0},{1},{2}");
         yield return WithVectors((code, a, b, c) => code.Vpsubd(a, b, c), "vpsubd {0},{1},{2}");
+        yield return WithVectors((code, a, b, c) => code.Vmaxps(a, b, c), "vmaxps {0},{1},{2}");
         yield return WithVectors((code, a, b, c) => code.Vmulps(a, b, c), "vmulps {0},{1},{2}");
         yield return WithVectors((code, a, b, c) => code.Vaddps(a, b, c), "vaddps {0},{1},{2}");
         yield return WithVectors((code, a, b, _) => code.Vpslld(a, b, 4), "vpslld {0},{1},4");

@@ -2,6 +2,7 @@ using LowBitDiffusion.Execution.Reference;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Autograd;
 using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
 using LowBitDiffusion.Quantizer.Quantizers;
@@ -179,6 +180,34 @@ internal sealed class FakeQuantizationTests
         Assert.That((double)omitted / x.Length, Is.EqualTo(1 - keep).Within(0.08), "share of omitted quantizers");
         Assert.That(quantizer.Forward(pool, "m", x, shape, some), Is.EqualTo(dropped), "the same seed omits the same elements");
         if (keep == 0.5) Assert.That(quantizer.Forward(pool, "m", x, shape, some with { Drop = new QuantizationDrop(keep, 78) }), Is.Not.EqualTo(dropped), "another seed omits others");
+    }
+
+    [Test]
+    public void A_quantized_module_becomes_a_layer_and_comes_back([Values("rounded", "learned", "adapter")] string kind, [Values(0, 1, 2, 3, 4, 5, 6, 7)] int precision)
+    {
+        (WeightQuantizerOptions options, int inputBits, int split, bool channelScales) = Precisions[precision];
+        Graph graph = Layer((g, x) => g.Conv2d("m", x, 7, 1), 1);
+        MatrixOp op = (MatrixOp)graph.MatrixNodes.Single().Op;
+        float[] weight = Networks.RandomWeights(graph, 1).Float(op.Parameters.First());
+        FakeQuantizedInput input = Networks.Input(op, inputBits, new Random(2), split, channelScales);
+        float[] dilated = channelScales ? WeightDilation.Dilate(weight, input.ChannelScales!, 1) : weight;
+        QuantizedModule module = new FakeQuantizedLayer(new FrozenWeight(WeightQuantizer.Quantize(dilated, op.WeightShape, options), op.WeightShape, options), input).Export(op, [1, 2, 3, 4, 5, 6, 7]);
+
+        FakeQuantizedLayer layer = kind == "rounded" ? FakeQuantizedLayer.Rounded(module, weight) : FakeQuantizedLayer.Learned(module, weight, kind == "adapter" ? 2 : 0, 3);
+        QuantizedModule back = layer.Export(op, module.Bias);
+
+        Assert.That(back.Codes, Is.EqualTo(module.Codes), "codes");
+        Assert.That(back.WeightScales, Is.EqualTo(module.WeightScales), "weight scales");
+        Assert.That(back.WeightZeroPoints, Is.EqualTo(module.WeightZeroPoints), "zero points");
+        Assert.That((back.WeightBits, back.GroupSize, back.SplitChannel), Is.EqualTo((module.WeightBits, module.GroupSize, module.SplitChannel)), "bits, groups, split");
+        Assert.That(back.InputChannelScales, Is.EqualTo(module.InputChannelScales), "channel scales");
+        Assert.That(back.Input.Scales.ToArray(), Is.EqualTo(module.Input.Scales.ToArray()), "input scales");
+        Assert.That(back.Input.ZeroPoints.ToArray(), Is.EqualTo(module.Input.ZeroPoints.ToArray()), "input zero points");
+        if (kind != "adapter") return;
+        IReadOnlyList<Variable> adapter = ((LearnedWeight)layer.Weight).Adapter;
+        Assert.That(adapter[0].Value, Has.All.InRange(-1 / MathF.Sqrt(12), 1 / MathF.Sqrt(12)), "A");
+        Assert.That(adapter[0].Value.Distinct().Count(), Is.EqualTo(adapter[0].Value.Length), "A is random");
+        Assert.That(adapter[1].Value, Has.All.Zero, "B");
     }
 
     [Test]

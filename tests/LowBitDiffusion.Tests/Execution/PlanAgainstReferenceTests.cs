@@ -5,6 +5,7 @@ using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Tests.Execution;
 
@@ -43,12 +44,41 @@ public sealed class PlanAgainstReferenceTests
         Assert.That(found, Is.EqualTo(expected), $"{layer}, {precision}");
     }
 
+    [TestCase(1, 64, 64, 2, 8)]
+    [TestCase(2, 33, 77, 3, 5)]
+    [TestCase(1, 50, 300, 2, 20)]
+    public void An_attention_in_integers_is_bit_identical(int batch, int queries, int keys, int heads, int width)
+    {
+        GraphBuilder g = new();
+        Node q = g.Input("q", new(batch, queries, heads * width), Dependence.Sample), k = g.Input("k", new(batch, keys, heads * width), Dependence.Sample);
+        g.Output("out", g.Attention(q, k, g.Input("v", new(batch, keys, heads * 7), Dependence.Sample), heads));
+        Graph graph = g.Build();
+        ModelWeights weights = RandomModel.Weights(graph, 1, _ => null).With(new Dictionary<string, QuantizedModule>(), AttentionPrecision.Int8);
+        Random random = new(9);
+        Dictionary<string, float[]> inputs = graph.Inputs.ToDictionary(i => i.Key, i => RandomModel.Normal(random, (int)i.Value.Shape.Elements, 3, 1));
+
+        Assert.That(RunPlan(graph, weights, inputs), Is.EqualTo(ReferenceExecutor.Run(graph, weights, inputs)["out"]));
+    }
+
+    [Test]
+    public void Causal_and_masked_attentions_stay_in_float()
+    {
+        GraphBuilder g = new();
+        Node x = g.Input("x", new(1, 20, 8), Dependence.Sample), mask = g.Input("mask", new(1, 20), Dependence.Sample);
+        Node plain = g.Attention(x, x, x, 2), causal = g.Attention(x, x, x, 2, causal: true), masked = g.Attention(x, x, x, 2, mask: mask);
+        g.Output("out", g.Add(g.Add(plain, causal), masked));
+        ModelWeights weights = RandomModel.Weights(g.Build(), 1, _ => null).With(new Dictionary<string, QuantizedModule>(), AttentionPrecision.Int8);
+
+        Assert.That(new[] { plain, causal, masked }.Select(weights.AttendsInIntegers), Is.EqualTo(new[] { true, false, false }));
+    }
+
     [Test]
     public void A_network_is_within_float_rounding([Range(0, 39)] int seed, [Values] bool quantized)
     {
         Random random = new(seed);
         Graph graph = RandomNetwork(random);
         ModelWeights weights = RandomModel.Weights(graph, seed, op => quantized && random.Next(4) > 0 ? new LayerPrecision(random.Next(2, 9), 8) : null);
+        if (quantized && seed % 2 == 0) weights = weights.With(weights.QuantizedModules, AttentionPrecision.Int8);
         Dictionary<string, float[]> inputs = new()
         {
             ["sample"] = RandomModel.Normal(random, (int)graph.Inputs["sample"].Shape.Elements),

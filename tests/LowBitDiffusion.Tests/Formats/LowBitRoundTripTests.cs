@@ -15,6 +15,7 @@ public sealed class LowBitRoundTripTests
         Default = new ModulePrecision(4, 0, true, 8),
         Timesteps = LowBitSample.Timesteps,
         ModulesInFloat = ["conv_out"],
+        Attention = AttentionPrecision.Int8,
         Rules = [new PrecisionRule("conv_*", "float"), new PrecisionRule("*", "w4a8")],
         Calibration = JsonDocument.Parse("""{"sampler": "ddim", "seed": 7}""").RootElement.Clone(),
     };
@@ -84,6 +85,7 @@ public sealed class LowBitRoundTripTests
         Assert.That(found.Timesteps, Is.EqualTo(s_config.Timesteps));
         Assert.That(found.Modules, Is.EqualTo(new Dictionary<string, ModulePrecision> { ["b"] = new(3, 9, false, 8, 2) }), "only what differs from the default");
         Assert.That(found.ModulesInFloat, Is.EqualTo(s_config.ModulesInFloat));
+        Assert.That(found.Attention, Is.EqualTo(s_config.Attention));
         Assert.That(found.Rules, Is.EqualTo(s_config.Rules));
         Assert.That(found.Calibration!.Value.GetProperty("seed").GetInt32(), Is.EqualTo(7));
         Assert.That(() => component.Config.RejectUnknown(new HashSet<string>()), Throws.Nothing, "quantization_config counts as read");

@@ -120,6 +120,8 @@ public sealed class LowBitValidationTests
     [TestCase("\"modules\": {\"p\": {\"weight_bits\": 0}}", "modules.p.weight_bits': expected 2 to 8, found 0")]
     [TestCase("\"modules\": {\"p\": {\"split_channel\": -1}}", "modules.p.split_channel': expected 0 or more")]
     [TestCase("\"modules\": {\"p\": {\"rotation\": 64}}", "modules.p.rotation = 64")]
+    [TestCase("\"attention\": \"int4\"", "attention': expected float or int8, found int4")]
+    [TestCase("\"attention\": 8", "attention': expected a string")]
     [TestCase("\"modules\": {\"p\": null}", "modules.p': expected an object")]
     [TestCase("\"modules\": {\"p\": {}}, \"modules_in_float\": [\"p\"]", "modules_in_float': 'p' is also in modules")]
     [TestCase("\"rules\": [{\"modules\": \"*\"}]", "rules[0].precision': no such key")]

@@ -21,6 +21,31 @@ public sealed class FakeQuantizedLayer(FakeQuantizedWeight weight, FakeQuantized
     /// <summary>All that can be learned.</summary>
     public IEnumerable<Variable> Variables => Input is null ? Weight.Variables : Weight.Variables.Concat(Input.Variables);
 
+    /// <summary>A layer whose rounding can be learned, starting from a quantized module.</summary>
+    /// <param name="module">Steps, zero points and the input's table.</param>
+    /// <param name="weight">The float weight, row-major, as the model stores it.</param>
+    public static FakeQuantizedLayer Rounded(QuantizedModule module, float[] weight) => new(
+        new RoundedWeight(module.Name, Dilated(module, weight), module.WeightShape, WeightOf(module), OptionsOf(module)), InputOf(module));
+
+    /// <summary>A layer whose weight, steps and adapter can be learned under straight-through rounding, starting from a quantized module.</summary>
+    /// <param name="module">Steps, zero points and the input's table.</param>
+    /// <param name="weight">The float weight, row-major, as the model stores it.</param>
+    /// <param name="rank">Inner dimension of a low-rank adapter (32 in EfficientDM), whose A is uniform within ±1/√K and whose B is zero; 0 for none.</param>
+    /// <param name="seed">Seed of A.</param>
+    public static FakeQuantizedLayer Learned(QuantizedModule module, float[] weight, int rank = 0, ulong seed = 0)
+    {
+        (float[], float[])? adapter = null;
+        if (rank > 0)
+        {
+            float[] a = new float[rank * module.Depth];
+            ulong key = Omission.Key(seed, module.Name);
+            for (int i = 0; i < a.Length; i++) a[i] = (float)(((Mix.Hash(key + (ulong)i) >> 11) * (2.0 / (1UL << 53)) - 1) / Math.Sqrt(module.Depth));
+            adapter = (a, new float[module.OutChannels * rank]);
+        }
+
+        return new FakeQuantizedLayer(new LearnedWeight(module.Name, Dilated(module, weight), module.WeightShape, WeightOf(module), OptionsOf(module), adapter), InputOf(module));
+    }
+
     /// <summary>The layer in integers.</summary>
     /// <param name="op">The layer.</param>
     /// <param name="bias">Its bias, or null.</param>
@@ -38,10 +63,22 @@ public sealed class FakeQuantizedLayer(FakeQuantizedWeight weight, FakeQuantized
             WeightScales = codes.Scales,
             WeightZeroPoints = codes.ZeroPoints,
             GroupSize = Weight.Options.GroupSize,
-            SplitChannel = Input.SplitChannel,
+            SplitChannel = Math.Max(Input.SplitChannel, Weight.Options.SplitChannel),
             Input = Input.ToTable(),
             InputChannelScales = Input.ChannelScales,
             Bias = bias,
         };
     }
+
+    private static float[] Dilated(QuantizedModule module, float[] weight) => module.InputChannelScales is { } scales ? WeightDilation.Dilate(weight, scales, module.Taps) : weight;
+
+    private static QuantizedWeight WeightOf(QuantizedModule module) => new(module.Codes, module.WeightScales, module.WeightZeroPoints);
+
+    private static WeightQuantizerOptions OptionsOf(QuantizedModule module) => new(
+        module.WeightBits,
+        Symmetric: module.WeightZeroPoints is null,
+        GroupSize: module.GroupSize,
+        SplitChannel: module.GroupSize == 0 && module.WeightScales.Length == 2 * module.OutChannels ? module.SplitChannel : 0);
+
+    private static FakeQuantizedInput InputOf(QuantizedModule module) => new(module.Name, module.Input, module.Input.Segments == 2 ? module.SplitChannel : 0, module.InputChannelScales);
 }

@@ -8,11 +8,14 @@ internal readonly struct Omission
 
     private Omission(ulong key, ulong threshold) => (_key, _threshold) = (key, threshold);
 
-    public static Omission Of(QuantizationDrop drop, string module)
+    public static Omission Of(QuantizationDrop drop, string module) => new(Key(drop.Seed, module), (ulong)(Math.Clamp(drop.Keep, 0, 1) * (1UL << 53)));
+
+    /// <summary>A number for a seed and a name (FNV-1a).</summary>
+    public static ulong Key(ulong seed, string name)
     {
         ulong hash = 14695981039346656037;
-        foreach (char c in module) hash = (hash ^ c) * 1099511628211;
-        return new Omission(Mix.Hash(drop.Seed ^ hash), (ulong)(Math.Clamp(drop.Keep, 0, 1) * (1UL << 53)));
+        foreach (char c in name) hash = (hash ^ c) * 1099511628211;
+        return Mix.Hash(seed ^ hash);
     }
 
     /// <summary>Puts the float input (divided by its channel's scale) in place of the quantized one.</summary>

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.FloatConvolution;
@@ -18,9 +19,16 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
     private readonly ConcurrentDictionary<string, Lazy<PackedWeights>> _quantized = [];
     private readonly ConcurrentDictionary<string, Lazy<PackedFloatWeights>> _floats = [];
     private readonly ConcurrentDictionary<string, Lazy<NativeBuffer>> _vectors = [];
+    private readonly Lazy<Int8Attention> _attention = new(() => new Int8Attention(kernels.InstructionSet));
 
     /// <summary>The kernels that the weights are packed for.</summary>
     public KernelTable Kernels => kernels;
+
+    /// <summary>Whether an attention runs in integers.</summary>
+    public bool AttendsInIntegers(Node attention) => weights.AttendsInIntegers(attention);
+
+    /// <summary>The kernel of such attentions.</summary>
+    public Int8Attention Attention => _attention.Value;
 
     /// <summary>The module in integers, or null where it runs in float.</summary>
     public QuantizedModule? Module(MatrixOp op) => weights.Quantized(op.Module);
@@ -93,6 +101,7 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
         foreach (Lazy<PackedWeights> entry in _quantized.Values) entry.Value.Dispose();
         foreach (Lazy<PackedFloatWeights> entry in _floats.Values) entry.Value.Dispose();
         foreach (Lazy<NativeBuffer> entry in _vectors.Values) entry.Value.Dispose();
+        if (_attention.IsValueCreated) _attention.Value.Dispose();
     }
 
     private static ConvWeightShape WeightShape(MatrixOp op) =>

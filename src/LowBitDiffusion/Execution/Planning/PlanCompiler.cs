@@ -1,5 +1,4 @@
 using LowBitDiffusion.Graphs;
-using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Quantization;
 
@@ -133,8 +132,9 @@ internal sealed class PlanCompiler
                 Append(new InputStep(Array.IndexOf(_slots, input.Name), node.Shape, Store(node)) { Name = input.Name });
                 break;
             case AttentionOp:
-                Region scratch = NewRegion(RegionKind.Arena, FloatAttention.ScratchBytes(AttentionStep.Shape(node), _threads));
-                Append(new AttentionStep(node, [.. node.Inputs.Select(i => _storage[i])], Store(node), scratch) { Name = node.ToString() });
+                bool inIntegers = _model.AttendsInIntegers(node);
+                Region scratch = NewRegion(RegionKind.Arena, AttentionStep.ScratchBytes(node, inIntegers, _threads));
+                Append(new AttentionStep(node, inIntegers, [.. node.Inputs.Select(i => _storage[i])], Store(node), scratch) { Name = node.ToString() });
                 break;
             default:
                 Append(new ElementStep(node, [.. node.Inputs.Select(i => _storage[i])], Store(node)) { Name = node.ToString() });

@@ -29,7 +29,7 @@ public sealed class PublishedCheckpointTests
         }
     }
 
-    // Written by hand from the published files.
+    // Written by hand from the naming of the training code, not through the inverse that makes the checkpoint.
     [TestCase("sd15", "unet", "time_embedding.linear_1.weight", "model.diffusion_model.time_embed.0.weight")]
     [TestCase("sd15", "unet", "conv_in.bias", "model.diffusion_model.input_blocks.0.0.bias")]
     [TestCase("sd15", "unet", "down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_k.weight", "model.diffusion_model.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight")]

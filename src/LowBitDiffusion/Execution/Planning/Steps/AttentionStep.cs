@@ -3,17 +3,24 @@ using LowBitDiffusion.Kernels.Attention;
 
 namespace LowBitDiffusion.Execution.Planning;
 
-/// <summary>Attention in single precision.</summary>
-internal sealed unsafe class AttentionStep(Node node, Storage[] inputs, Storage output, Region scratch) : PlanStep
+/// <summary>Attention in single precision or in 8-bit integers.</summary>
+internal sealed unsafe class AttentionStep(Node node, bool inIntegers, Storage[] inputs, Storage output, Region scratch) : PlanStep
 {
-    public override string Kind => "attention f32";
+    private Int8Attention? _kernel;
+
+    public override string Kind { get; } = inIntegers ? "attention i8" : "attention f32";
 
     public override long Macs => (long)node.Shape[0] * node.Shape[1] * inputs[1].Rows / node.Shape[0] * (inputs[0].Channels + inputs[2].Channels);
 
     public override IEnumerable<Region> Regions => [.. inputs.Select(i => i.Region), output.Region, scratch];
 
-    /// <summary>Shapes of the kernel's job, without addresses.</summary>
-    public static AttentionJob Shape(Node node)
+    /// <summary>Bytes of scratch that the kernel needs.</summary>
+    public static long ScratchBytes(Node node, bool inIntegers, int threads) =>
+        inIntegers ? Int8Attention.ScratchBytes(Shape(node), threads) : FloatAttention.ScratchBytes(Shape(node), threads);
+
+    public override void Load(PackedModel model) => _kernel = inIntegers ? model.Attention : null;
+
+    private static AttentionJob Shape(Node node)
     {
         AttentionOp op = (AttentionOp)node.Op;
         TensorShape query = node.Inputs[0].Shape;
@@ -44,6 +51,7 @@ internal sealed unsafe class AttentionStep(Node node, Storage[] inputs, Storage 
             job.MaskStride = inputs[3].Rows == 1 ? 0 : inputs[3].Stride;
         }
 
-        FloatAttention.Run(context.Pool, job, context.Bytes(scratch));
+        if (_kernel is null) FloatAttention.Run(context.Pool, job, context.Bytes(scratch));
+        else _kernel.Run(context.Pool, job, context.Bytes(scratch));
     }
 }

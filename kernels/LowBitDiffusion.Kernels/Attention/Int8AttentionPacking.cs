@@ -1,0 +1,147 @@
+using LowBitDiffusion.Kernels.Numerics;
+using LowBitDiffusion.Kernels.Threading;
+
+namespace LowBitDiffusion.Kernels.Attention;
+
+/// <summary>Means of keys, ranges of values: sixteen channels of one image a piece, token after token, so that every width adds in the same order.</summary>
+internal readonly unsafe struct Int8StatisticsBody<TSimd, TVector>(AttentionJob job, Int8AttentionMemory memory) : IParallelBody
+    where TSimd : struct, ISimd<TVector> where TVector : struct
+{
+    private const int Width = Int8AttentionLayout.StatisticsWidth;
+
+    private int KeyPieces => (memory.Layout.KeyChannels + Width - 1) / Width;
+
+    private int PiecesOfImage => KeyPieces + ((memory.Layout.ValueChannels + Width - 1) / Width);
+
+    /// <summary>All pieces.</summary>
+    public int Pieces => job.Batch * PiecesOfImage;
+
+    /// <inheritdoc/>
+    public void Run(int index)
+    {
+        (int image, int piece) = Math.DivRem(index, PiecesOfImage);
+        int channels = piece < KeyPieces ? memory.Layout.KeyChannels : memory.Layout.ValueChannels;
+        int channel = (piece < KeyPieces ? piece : piece - KeyPieces) * Width, end = Math.Min(channel + Width, channels);
+        for (; channel <= end - TSimd.Count; channel += TSimd.Count) Cover<TSimd, TVector>(image, channel, piece < KeyPieces);
+        for (; channel < end; channel++) Cover<Simd1, float>(image, channel, piece < KeyPieces);
+    }
+
+    private void Cover<TS, TV>(int image, int channel, bool ofKeys) where TS : struct, ISimd<TV> where TV : struct
+    {
+        if (ofKeys) Mean<TS, TV>(image, channel);
+        else Range<TS, TV>(image, channel);
+    }
+
+    private void Mean<TS, TV>(int image, int channel) where TS : struct, ISimd<TV> where TV : struct
+    {
+        TV sum = default;
+        for (nint row = (nint)image * job.Keys, end = row + job.Keys; row < end; row++) sum = TS.Add(sum, TS.Load(job.Key.Row(row) + channel));
+        TS.Store(memory.KeyMeans(image) + channel, TS.Divide(sum, TS.Create(job.Keys)));
+    }
+
+    private void Range<TS, TV>(int image, int channel) where TS : struct, ISimd<TV> where TV : struct
+    {
+        nint row = (nint)image * job.Keys, end = row + job.Keys;
+        TV least = TS.Load(job.Value.Row(row) + channel), most = least;
+        while (++row < end)
+        {
+            TV value = TS.Load(job.Value.Row(row) + channel);
+            least = TS.Min(least, value);
+            most = TS.Max(most, value);
+        }
+
+        TV half = TS.Create(0.5f), low = TS.Multiply(least, half), high = TS.Multiply(most, half);
+        TS.Store(memory.ValueMiddles(image) + channel, TS.Add(high, low));
+        TS.Store(memory.ValueScales(image) + channel, TS.Divide(TS.Subtract(high, low), TS.Create(Int8Rows<TS, TV>.MaxCode)));
+    }
+}
+
+/// <summary>Codes of keys and values: sixteen keys of all heads of an image a piece.</summary>
+internal readonly unsafe struct Int8PackBody<TSimd, TLanes, TFloat, TInt>(AttentionJob job, Int8AttentionMemory memory) : IParallelBody
+    where TSimd : struct, ISimd<TFloat>
+    where TLanes : struct, IByteLanes<TFloat, TInt>
+    where TFloat : struct
+    where TInt : struct
+{
+    private const int KeysOfPiece = 16;
+
+    private int PiecesOfImage => memory.Layout.PaddedKeys / KeysOfPiece;
+
+    /// <summary>All pieces.</summary>
+    public int Pieces => job.Batch * PiecesOfImage;
+
+    /// <inheritdoc/>
+    public void Run(int index)
+    {
+        (int image, int piece) = Math.DivRem(index, PiecesOfImage);
+        int first = piece * KeysOfPiece, end = Math.Min(first + KeysOfPiece, job.Keys);
+        for (int head = 0; head < job.Heads; head++)
+        {
+            for (int key = first; key < end; key++) PackKey(image, head, key);
+            for (int key = first; key < end; key += 4) PackValues(image, head, key);
+        }
+    }
+
+    private void PackKey(int image, int headOfImage, int key)
+    {
+        int head = (image * job.Heads) + headOfImage, channel = headOfImage * job.HeadWidth, width = job.HeadWidth, padded = memory.Layout.KeyRow;
+        float* row = job.Key.Row(((nint)image * job.Keys) + key) + channel, means = memory.KeyMeans(image) + channel;
+        byte* codes = (byte*)memory.KeyCodes(head) + ((nint)key * padded);
+        float largest = Int8Rows<TSimd, TFloat>.Largest(row, means, width);
+        Int8Rows<TSimd, TFloat>.Quantize(row, means, codes, width, largest);
+        new Span<byte>(codes + width, padded - width).Fill(128);
+
+        // Eight bytes at a time: as unsigned ones they are 128 too large, which turning over the highest bits takes back.
+        ulong sum = 0;
+        for (ulong* eight = (ulong*)codes, end = (ulong*)(codes + padded); eight < end; eight++)
+        {
+            ulong pairs = (*eight & 0x00FF00FF00FF00FF) + ((*eight >> 8) & 0x00FF00FF00FF00FF);
+            sum += (pairs * 0x0001000100010001) >> 48;
+            *eight ^= 0x8080808080808080;
+        }
+
+        memory.KeyScales(head)[key] = largest / Int8Rows<TSimd, TFloat>.MaxCode;
+        memory.KeyStarts(head)[key] = -128 * ((int)sum - (128 * padded));
+    }
+
+    /// <summary>The same four keys of all channels; the last vector may cover channels that the one before it has covered.</summary>
+    private void PackValues(int image, int headOfImage, int key)
+    {
+        int channel = headOfImage * job.ValueWidth, keys = Math.Min(4, job.Keys - key), kept = (int)(uint.MaxValue >> (8 * (4 - keys)));
+        nint row = ((nint)image * job.Keys) + key;
+        float* middles = memory.ValueMiddles(image) + channel, scales = memory.ValueScales(image) + channel;
+        float* v0 = job.Value.Row(row) + channel, v1 = job.Value.Row(row + Math.Min(1, keys - 1)) + channel;
+        float* v2 = job.Value.Row(row + Math.Min(2, keys - 1)) + channel, v3 = job.Value.Row(row + Math.Min(3, keys - 1)) + channel;
+        int* target = (int*)(memory.ValueCodes((image * job.Heads) + headOfImage) + ((nint)key / 4 * memory.Layout.ValueGroup));
+        if (job.ValueWidth >= TSimd.Count)
+        {
+            for (int c = 0; c < job.ValueWidth; c += TSimd.Count)
+            {
+                int at = Math.Min(c, job.ValueWidth - TSimd.Count);
+                PackFour<TSimd, TLanes, TFloat, TInt>(v0 + at, v1 + at, v2 + at, v3 + at, middles + at, scales + at, target + at);
+            }
+        }
+        else
+        {
+            for (int c = 0; c < job.ValueWidth; c++) PackFour<Simd1, ByteLanes1, float, int>(v0 + c, v1 + c, v2 + c, v3 + c, middles + c, scales + c, target + c);
+        }
+
+        target[job.ValueWidth] = 0x01010101;
+        if (keys == 4) return;
+        for (int c = 0; c <= job.ValueWidth; c++) target[c] &= kept;
+    }
+
+    private static void PackFour<TS, TL, TF, TI>(float* v0, float* v1, float* v2, float* v3, float* middles, float* scales, int* target)
+        where TS : struct, ISimd<TF>
+        where TL : struct, IByteLanes<TF, TI>
+        where TF : struct
+        where TI : struct
+    {
+        // A channel that never changes has scale 0, and nothing left of it without its middle.
+        TF middle = TS.Load(middles), inverse = TS.Divide(TS.Create(1), TS.Max(TS.Load(scales), TS.Create(Int8Rows<TS, TF>.Least)));
+        TI codes = TL.Interleave(
+            Int8Rows<TS, TF>.Code<TL, TI>(TS.Subtract(TS.Load(v0), middle), inverse), Int8Rows<TS, TF>.Code<TL, TI>(TS.Subtract(TS.Load(v1), middle), inverse),
+            Int8Rows<TS, TF>.Code<TL, TI>(TS.Subtract(TS.Load(v2), middle), inverse), Int8Rows<TS, TF>.Code<TL, TI>(TS.Subtract(TS.Load(v3), middle), inverse));
+        TL.Store(target, TL.Xor(codes, TL.Create(unchecked((int)0x80808080))));
+    }
+}

@@ -1,0 +1,216 @@
+using System.Diagnostics;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Models;
+using LowBitDiffusion.Quantizer.Autograd;
+using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
+using LowBitDiffusion.Quantizer.Training;
+
+namespace LowBitDiffusion.Quantizer.Reconstruction;
+
+/// <summary>
+/// Learns a network's quantization unit by unit (BRECQ; with <see cref="ReconstructionOptions.QuantizationKeep"/> below 1, QDrop): each unit reads what the quantized network before it computes and is
+/// brought to what the float network computes.
+/// <code>
+///   L = Σ over outputs of mean over images and positions of Σ over channels (y − target)²  +  λ·R(α, β)
+/// </code>
+/// Every random choice is a function of seed, unit and iteration; results do not depend on threads, and a run that was stopped and resumed ends in the same bits as one that was not.
+/// </summary>
+public sealed class BlockReconstruction
+{
+    private const int MeasuredBatches = 4;
+
+    private readonly Graph _graph;
+    private readonly GradientExecutor _quantized;
+    private readonly GradientExecutor _plain;
+    private readonly IReadOnlyList<ReconstructionUnit> _units;
+    private readonly IReadOnlyList<UnitVariables> _variables;
+    private readonly ICalibrationSamples _samples;
+    private readonly ReconstructionOptions _options;
+    private readonly ReconstructionState _state;
+    private readonly Stopwatch _clock = new();
+    private double _costDone;
+
+    /// <summary>Prepares a reconstruction.</summary>
+    /// <param name="graph">The network, built for the size of a mini-batch.</param>
+    /// <param name="weights">The float model.</param>
+    /// <param name="quantized">The same with quantized layers at their initial values; they are changed in place.</param>
+    /// <param name="units">What is learned together, in order (<see cref="NetworkPartition"/>).</param>
+    /// <param name="samples">Calibration samples, at least as many as a mini-batch has.</param>
+    /// <param name="options">Rates, iterations, seed.</param>
+    /// <param name="pool">Threads.</param>
+    /// <exception cref="InvalidRequestException">There are fewer samples than a mini-batch has.</exception>
+    public BlockReconstruction(
+        Graph graph, ModelWeights weights, TrainingModel quantized, IReadOnlyList<ReconstructionUnit> units, ICalibrationSamples samples, ReconstructionOptions options, WorkerPool pool)
+    {
+        int batch = graph.Inputs["timestep"].Shape[0];
+        if (samples.Count < batch) throw new InvalidRequestException("samples", $"a mini-batch has {batch}, found {samples.Count}");
+        (_graph, _units, _samples, _options) = (graph, units, samples, options);
+        _quantized = new GradientExecutor(quantized, pool);
+        _plain = new GradientExecutor(new TrainingModel(weights), pool);
+        _variables = [.. units.Select(unit => new UnitVariables(quantized, unit, options))];
+        // How often the state is saved does not change what is computed.
+        _state = new ReconstructionState(_variables, $"{options with { SaveEvery = 0 }}; batch {batch} of {samples.Count} samples; {string.Join(", ", units.Select(unit => unit.Name))}");
+    }
+
+    /// <summary>Learns all units. Afterwards rounding is decided and nothing is trainable.</summary>
+    /// <param name="stateFile">Where the state is saved, now and then and when the run is cancelled; if the file exists, the run goes on from there. Null for no saving.</param>
+    /// <param name="progress">Told every <see cref="ReconstructionOptions.ReportEvery"/> iterations.</param>
+    /// <param name="cancellationToken">Checked between nodes.</param>
+    /// <returns>Each unit that has something to learn.</returns>
+    /// <exception cref="TrainingDivergedException">A loss or a learned number is not finite.</exception>
+    /// <exception cref="ModelFormatException">The state file is damaged or belongs to another run.</exception>
+    /// <exception cref="OutputException">The state cannot be written.</exception>
+    /// <exception cref="OperationCanceledException">The run was cancelled; the state is saved.</exception>
+    public IReadOnlyList<UnitResult> Run(string? stateFile = null, IProgress<ReconstructionProgress>? progress = null, CancellationToken cancellationToken = default)
+    {
+        if (File.Exists(stateFile)) _state.Load(stateFile);
+        foreach (UnitVariables unit in _variables) unit.SetLearning(false);
+        _costDone = 0;
+        _clock.Restart();
+        try
+        {
+            for (; _state.Unit < _units.Count; (_state.Unit, _state.Iteration) = (_state.Unit + 1, 0))
+            {
+                if (_variables[_state.Unit].Learned.Count > 0) Learn(stateFile, progress, cancellationToken);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // Updates are not interrupted, so the variables are those of the last whole iteration.
+            if (stateFile is not null) _state.Save(stateFile);
+            throw;
+        }
+
+        if (stateFile is not null) _state.Save(stateFile);
+        return
+        [
+            .. Enumerable.Range(0, _units.Count)
+                .Where(unit => _variables[unit].Learned.Count > 0)
+                .Select(unit => new UnitResult(_units[unit].Name, _units[unit].Kind, _state.Sqnr[2 * unit], _state.Sqnr[2 * unit + 1], _state.Losses[unit])),
+        ];
+    }
+
+    private void Learn(string? stateFile, IProgress<ReconstructionProgress>? progress, CancellationToken cancellationToken)
+    {
+        ReconstructionUnit unit = _units[_state.Unit];
+        UnitVariables variables = _variables[_state.Unit];
+        UnitData data = UnitData.Capture(_graph, unit, _quantized, _plain, _samples, _options.QuantizedInputShare < 1, cancellationToken);
+        if (_state.Iteration == 0) _state.Sqnr[2 * _state.Unit] = Measure(unit, data, cancellationToken);
+        variables.SetLearning(true);
+        while (_state.Iteration < _options.Iterations)
+        {
+            double loss = Iterate(unit, variables, data, cancellationToken);
+            _state.Iteration++;
+            _state.LossSum += loss;
+            _costDone += Cost(_state.Unit);
+            bool last = _state.Iteration == _options.Iterations;
+            if (_state.Iteration % _options.ReportEvery == 0 || last)
+            {
+                int since = (_state.Iteration - 1) % _options.ReportEvery + 1;
+                _state.Losses[_state.Unit].Add((float)(_state.LossSum / since));
+                _state.LossSum = 0;
+                progress?.Report(new ReconstructionProgress(unit.Name, _state.Unit, _units.Count, _state.Iteration, _options.Iterations, loss, TimeLeft()));
+            }
+
+            if (_state.Iteration % _options.SaveEvery == 0 && stateFile is not null)
+            {
+                RequireFinite(unit, variables);
+                _state.Save(stateFile);
+            }
+        }
+
+        RequireFinite(unit, variables);
+        variables.SetLearning(false);
+        _state.Sqnr[2 * _state.Unit + 1] = Measure(unit, data, cancellationToken);
+    }
+
+    /// <summary>One update; returns the reconstruction loss.</summary>
+    private double Iterate(ReconstructionUnit unit, UnitVariables variables, UnitData data, CancellationToken cancellationToken)
+    {
+        ulong seed = Mix.Hash(_options.Seed ^ Mix.Hash(((ulong)_state.Unit << 32) + (ulong)_state.Iteration));
+        UnitBatch batch = data.Batch(Draw(seed, data.Count), _options.QuantizedInputShare, seed);
+        RunSettings settings = new() { Timesteps = batch.Timesteps, Drop = _options.QuantizationKeep < 1 ? new QuantizationDrop(_options.QuantizationKeep, seed) : null };
+        foreach (LearnedVariable learned in variables.Learned) learned.Variable.ClearGradient();
+
+        Tape tape = _quantized.Run(batch.Inputs, unit.Outputs.ToArray(), settings, cancellationToken);
+        Dictionary<Node, float[]> upstream = [];
+        double loss = 0;
+        foreach (Node output in unit.Outputs)
+        {
+            (double part, float[] gradient) = AdaRound.Reconstruction(tape[output], batch.Targets[output], output.Shape.Channels);
+            loss += part;
+            upstream.Add(output, gradient);
+        }
+
+        if (!double.IsFinite(loss)) throw new TrainingDivergedException(unit.Name, _state.Iteration, $"the loss is {loss}");
+        tape.Backward(upstream, cancellationToken: cancellationToken);
+        if (Schedules.AdaRoundBeta(_state.Iteration, _options.Iterations, _options.FirstExponent, _options.LastExponent, _options.Warmup) is { } beta)
+        {
+            foreach (RoundedWeight weight in variables.Rounded.Where(weight => weight.Alpha.Trainable))
+                AdaRound.AddRegulariserGradient(weight.Alpha.Value, beta, _options.RegulariserWeight, weight.Alpha.Gradient);
+        }
+
+        foreach (LearnedVariable learned in variables.Learned) learned.Step(_state.Iteration, _options.Iterations);
+        return loss;
+    }
+
+    /// <summary>Different samples for a mini-batch.</summary>
+    private int[] Draw(ulong seed, int samples)
+    {
+        HashSet<int> drawn = [];
+        int[] batch = new int[_graph.Inputs["timestep"].Shape[0]];
+        for (ulong i = 0; drawn.Count < batch.Length; i++)
+        {
+            int sample = (int)(Mix.Hash(seed + i) % (ulong)samples);
+            if (drawn.Add(sample)) batch[drawn.Count - 1] = sample;
+        }
+
+        return batch;
+    }
+
+    /// <summary>Signal to quantization noise of a unit's outputs in decibels.</summary>
+    private float Measure(ReconstructionUnit unit, UnitData data, CancellationToken cancellationToken)
+    {
+        int size = _graph.Inputs["timestep"].Shape[0];
+        double signal = 0, noise = 0;
+        for (int first = 0; first + size <= Math.Min(data.Count, MeasuredBatches * size); first += size)
+        {
+            UnitBatch batch = data.Batch([.. Enumerable.Range(first, size)], 1, 0);
+            Tape tape = _quantized.Run(batch.Inputs, unit.Outputs.ToArray(), new RunSettings { Timesteps = batch.Timesteps, Record = false }, cancellationToken);
+            foreach (Node output in unit.Outputs)
+            {
+                float[] y = tape[output], target = batch.Targets[output];
+                for (int i = 0; i < y.Length; i++)
+                {
+                    double error = (double)y[i] - target[i];
+                    (signal, noise) = (signal + (double)target[i] * target[i], noise + error * error);
+                }
+            }
+        }
+
+        return (float)(10 * Math.Log10(signal / noise));
+    }
+
+    private static void RequireFinite(ReconstructionUnit unit, UnitVariables variables)
+    {
+        foreach (LearnedVariable learned in variables.Learned)
+        {
+            if (learned.Variable.Value.Any(value => !float.IsFinite(value))) throw new TrainingDivergedException(unit.Name, learned.Optimizer.Steps, $"'{learned.Variable.Name}' is not finite");
+        }
+    }
+
+    /// <summary>Work of an iteration in multiply-accumulates of the layers; simulating, learning and regularising a weight's rounding counts as some hundreds of them.</summary>
+    private double Cost(int unit) => _units[unit].Macs + 500.0 * _variables[unit].Learned.Sum(learned => (double)learned.Variable.Value.Length);
+
+    private TimeSpan TimeLeft()
+    {
+        double left = Cost(_state.Unit) * (_options.Iterations - _state.Iteration);
+        for (int unit = _state.Unit + 1; unit < _units.Count; unit++)
+        {
+            if (_variables[unit].Learned.Count > 0) left += Cost(unit) * _options.Iterations;
+        }
+
+        return _clock.Elapsed * (left / Math.Max(_costDone, 1));
+    }
+}

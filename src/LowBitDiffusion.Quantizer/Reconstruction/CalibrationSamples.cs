@@ -1,0 +1,57 @@
+using LowBitDiffusion.Graphs;
+
+namespace LowBitDiffusion.Quantizer.Reconstruction;
+
+/// <summary>Inputs of a network on which it is calibrated: points of denoising trajectories, each with its timestep and condition.</summary>
+public interface ICalibrationSamples
+{
+    /// <summary>How many there are.</summary>
+    int Count { get; }
+
+    /// <summary>Inputs of some samples, as one batch: every input of the network by name, row-major.</summary>
+    /// <param name="samples">Numbers of the samples, in the batch's order.</param>
+    IReadOnlyDictionary<string, float[]> Batch(ReadOnlySpan<int> samples);
+}
+
+/// <summary>Samples held in memory.</summary>
+public sealed class InMemoryCalibrationSamples : ICalibrationSamples
+{
+    private readonly IReadOnlyDictionary<string, float[]> _inputs;
+
+    /// <summary>Takes all samples as one large batch.</summary>
+    /// <param name="inputs">Every input of the network by name, row-major, sample after sample; kept, not copied.</param>
+    /// <exception cref="ArgumentException">There is no timestep, or an input does not divide into as many samples as there are timesteps.</exception>
+    public InMemoryCalibrationSamples(IReadOnlyDictionary<string, float[]> inputs)
+    {
+        Count = inputs.TryGetValue("timestep", out float[]? timesteps) && timesteps.Length > 0 ? timesteps.Length : throw new ArgumentException("calibration samples need a timestep each", nameof(inputs));
+        foreach ((string name, float[] values) in inputs)
+        {
+            if (values.Length == 0 || values.Length % Count != 0) throw new ArgumentException($"{values.Length} elements of '{name}' are not {Count} samples", nameof(inputs));
+        }
+
+        _inputs = inputs;
+    }
+
+    /// <inheritdoc/>
+    public int Count { get; }
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, float[]> Batch(ReadOnlySpan<int> samples)
+    {
+        int[] chosen = samples.ToArray();
+        return _inputs.ToDictionary(input => input.Key, input => SampleRows.Gather(input.Value, input.Value.Length / Count, chosen));
+    }
+}
+
+/// <summary>Values of many samples, one after the other.</summary>
+internal static class SampleRows
+{
+    public static float[] Gather(float[] all, int elements, ReadOnlySpan<int> samples)
+    {
+        float[] batch = new float[samples.Length * elements];
+        for (int i = 0; i < samples.Length; i++) all.AsSpan(samples[i] * elements, elements).CopyTo(batch.AsSpan(i * elements));
+        return batch;
+    }
+
+    public static float[] Allocate(Node node, int batch, int samples) => new float[checked(node.Shape.Elements / batch * samples)];
+}

@@ -1,0 +1,76 @@
+using LowBitDiffusion.Quantizer.Autograd;
+using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
+using LowBitDiffusion.Quantizer.Training;
+
+namespace LowBitDiffusion.Quantizer.Reconstruction;
+
+/// <summary>A variable with its optimizer.</summary>
+/// <param name="variable">The variable.</param>
+/// <param name="rate">Learning rate at the start.</param>
+/// <param name="constant">Whether the rate stays, or falls to zero as a cosine.</param>
+internal sealed class LearnedVariable(Variable variable, double rate, bool constant)
+{
+    public Variable Variable { get; } = variable;
+
+    /// <summary>Made when the unit's turn comes.</summary>
+    public Adam Optimizer => field ??= new Adam(Variable.Value.Length);
+
+    public void Step(int iteration, int iterations)
+    {
+        Optimizer.Step(Variable.Value, Variable.Gradient, constant ? rate : Schedules.Cosine(rate, iteration, iterations));
+        Variable.Limit();
+    }
+}
+
+/// <summary>What is learned of a unit's layers, and how fast.</summary>
+internal sealed class UnitVariables
+{
+    private readonly FakeQuantizedLayer[] _layers;
+
+    public UnitVariables(TrainingModel model, ReconstructionUnit unit, ReconstructionOptions options)
+    {
+        _layers = [.. unit.Modules.Where(model.Layers.ContainsKey).Select(module => model.Layers[module])];
+        List<LearnedVariable> learned = [];
+        void Add(Variable variable, double rate, bool constant = false)
+        {
+            if (rate > 0) learned.Add(new LearnedVariable(variable, rate, constant));
+        }
+
+        double StepRate(Variable steps, double rate) => options.RelativeStepRates ? rate * steps.Value.Average() : rate;
+        foreach (FakeQuantizedLayer layer in _layers)
+        {
+            if (layer.Weight is RoundedWeight rounded) Add(rounded.Alpha, options.RoundingRate, constant: true);
+            if (layer.Weight is LearnedWeight weight)
+            {
+                Add(weight.Base, options.WeightRate);
+                Add(weight.Scales, StepRate(weight.Scales, options.WeightStepRate));
+                foreach (Variable factor in weight.Adapter) Add(factor, options.AdapterRate);
+            }
+
+            if (layer.Input is not { } input) continue;
+            Add(input.Scales, StepRate(input.Scales, options.InputStepRate));
+            Add(input.ZeroPoints, options.InputZeroPointRate);
+        }
+
+        Learned = learned;
+    }
+
+    public IReadOnlyList<LearnedVariable> Learned { get; }
+
+    /// <summary>The layers with learned rounding.</summary>
+    public IEnumerable<RoundedWeight> Rounded => _layers.Select(layer => layer.Weight).OfType<RoundedWeight>();
+
+    /// <summary>Opens the unit for learning, or closes it: variables fixed, rounding decided.</summary>
+    public void SetLearning(bool learning)
+    {
+        foreach (Variable variable in _layers.SelectMany(layer => layer.Variables)) variable.Trainable = false;
+        foreach (RoundedWeight weight in Rounded)
+        {
+            weight.Hard = !learning;
+            weight.Alpha.Trainable = false;
+        }
+
+        if (!learning) return;
+        foreach (LearnedVariable learned in Learned) learned.Variable.Trainable = true;
+    }
+}
