@@ -121,12 +121,22 @@ internal sealed class DiffusionModel : IDisposable
             Images = Math.Max(Options.MaxBatch, 1),
             Guided = d.NullLabel is not null || d.TakesText,
             Calls = d.DefaultSteps,
-            Inputs = Denoiser.Network.NativeInputs,
+            Inputs = batch => NativeInputs(batch, Text?.Tokens),
             ImageHeight = d.Height,
             ImageWidth = d.Width,
             EncodesText = Text is not null,
             EncodesImage = false,
         });
+    }
+
+    /// <summary>Shapes of the denoising network's inputs at the model's own size.</summary>
+    /// <param name="batch">Images.</param>
+    /// <param name="tokens">Tokens of a text; null for as many as the network's kind usually has.</param>
+    public Dictionary<string, TensorShape> NativeInputs(int batch, int? tokens)
+    {
+        Dictionary<string, TensorShape> inputs = new(Denoiser.Network.NativeInputs(batch));
+        if (tokens is { } count && inputs.TryGetValue("encoder_hidden_states", out TensorShape? text)) inputs["encoder_hidden_states"] = text.With(1, count);
+        return inputs;
     }
 
     /// <summary>Keeps the model alive until the result is disposed.</summary>

@@ -118,10 +118,9 @@ internal sealed class GenerationPlan
     /// <summary>Shapes of the network's inputs for a batch.</summary>
     public IReadOnlyDictionary<string, TensorShape> NetworkInputs(int batch)
     {
-        Dictionary<string, TensorShape> inputs = new(_model.Denoiser.Network.NativeInputs(batch)) { ["sample"] = SampleShape.With(0, batch) };
-        if (Text is null) return inputs;
-        inputs["encoder_hidden_states"] = inputs["encoder_hidden_states"].With(1, Text.Tokens);
-        if (Text.HasMask) inputs["encoder_attention_mask"] = new TensorShape(batch, Text.Tokens);
+        Dictionary<string, TensorShape> inputs = _model.NativeInputs(batch, Text?.Tokens);
+        inputs["sample"] = SampleShape.With(0, batch);
+        if (Text is { HasMask: true }) inputs["encoder_attention_mask"] = new TensorShape(batch, Text.Tokens);
         return inputs;
     }
 
