@@ -90,7 +90,7 @@ internal readonly unsafe struct ByteProduct<TSimd, TLanes, TFloat, TInt> : IByte
             for (int i = 0; i < length; i += TSimd.Count)
             {
                 float* output = arguments.Output + (row * Tile) + i;
-                TSimd.Store(output, TSimd.MultiplyAdd(TSimd.Load(output), TSimd.Load(arguments.Queries + (i % Tile)), TLanes.ToFloat(TLanes.Load(sums + i))));
+                TSimd.Store(output, TSimd.FusedMultiplyAdd(TSimd.Load(output), TSimd.Load(arguments.Queries + (i % Tile)), TLanes.ToFloat(TLanes.Load(sums + i))));
             }
         }
     }

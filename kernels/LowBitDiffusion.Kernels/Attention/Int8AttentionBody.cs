@@ -125,9 +125,9 @@ internal readonly unsafe struct Int8AttentionBody<TSimd, TLanes, TFloat, TInt, T
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static TInt Weight(TFloat score, TFloat factor, TFloat offset)
     {
-        TFloat x = TSimd.MultiplyAdd(score, factor, offset), r = TLanes.Fraction(x);
-        TFloat p = TSimd.MultiplyAdd(TSimd.Create(19.89625358581543f), r, TSimd.Create(57.647125244140625f));
-        p = TSimd.MultiplyAdd(TSimd.MultiplyAdd(p, r, TSimd.Create(177.4375457763672f)), r, TSimd.Create(254.98092651367188f));
+        TFloat x = TSimd.FusedMultiplyAdd(score, factor, offset), r = TLanes.Fraction(x);
+        TFloat p = TSimd.FusedMultiplyAdd(TSimd.Create(19.89625358581543f), r, TSimd.Create(57.647125244140625f));
+        p = TSimd.FusedMultiplyAdd(TSimd.FusedMultiplyAdd(p, r, TSimd.Create(177.4375457763672f)), r, TSimd.Create(254.98092651367188f));
         return TLanes.Round(TLanes.ScaleByFloor(p, x));
     }
 
@@ -143,7 +143,7 @@ internal readonly unsafe struct Int8AttentionBody<TSimd, TLanes, TFloat, TInt, T
             for (int query = 0; query < Tile; query += TSimd.Count)
             {
                 float* output = state.Outputs + (c * Tile) + query;
-                TSimd.Store(output, TSimd.MultiplyAdd(TSimd.Multiply(TSimd.Load(output), TSimd.Load(sums + query)), scale, middle));
+                TSimd.Store(output, TSimd.FusedMultiplyAdd(TSimd.Multiply(TSimd.Load(output), TSimd.Load(sums + query)), scale, middle));
             }
         }
 

@@ -32,7 +32,7 @@ internal static unsafe class Int8Rows<TSimd, TVector> where TSimd : struct, ISim
     /// <summary>The code of x in the lowest byte of each lane.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TInt Code<TLanes, TInt>(TVector x, TVector inverse) where TLanes : struct, IByteLanes<TVector, TInt> where TInt : struct =>
-        TLanes.Round(TSimd.MultiplyAdd(x, inverse, TSimd.Create(128)));
+        TLanes.Round(TSimd.FusedMultiplyAdd(x, inverse, TSimd.Create(128)));
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static float Largest<TS, TV>(float* row, float* means, int count) where TS : struct, ISimd<TV> where TV : struct
@@ -48,7 +48,7 @@ internal static unsafe class Int8Rows<TSimd, TVector> where TSimd : struct, ISim
         for (int i = 0; i < count; i += TS.Count)
         {
             int at = Math.Min(i, count - TS.Count);
-            TS.StoreBytes(codes + at, TS.RoundToEven(TS.MultiplyAdd(Load<TS, TV>(row, means, at), TS.Create(inverse), TS.Create(128))));
+            TS.StoreBytes(codes + at, TS.RoundToEven(TS.FusedMultiplyAdd(Load<TS, TV>(row, means, at), TS.Create(inverse), TS.Create(128))));
         }
     }
 

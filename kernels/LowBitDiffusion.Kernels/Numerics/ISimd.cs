@@ -38,6 +38,9 @@ internal unsafe interface ISimd<TVector> where TVector : struct
     /// <summary>x·y + z with one rounding. (Two on processors without it, at 128 bits: there alone the bits differ.)</summary>
     static abstract TVector MultiplyAdd(TVector x, TVector y, TVector z);
 
+    /// <summary>x·y + z with one rounding on every processor; slow where it has no such instruction.</summary>
+    static abstract TVector FusedMultiplyAdd(TVector x, TVector y, TVector z);
+
     /// <summary>x &gt; y ? x : y, hence y if one is not a number.</summary>
     static abstract TVector Max(TVector x, TVector y);
 

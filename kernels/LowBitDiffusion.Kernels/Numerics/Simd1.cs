@@ -46,6 +46,10 @@ internal readonly unsafe struct Simd1 : ISimd<float>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float FusedMultiplyAdd(float x, float y, float z) => MultiplyAdd(x, y, z);
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Max(float x, float y) => x > y ? x : y;
 
     /// <inheritdoc/>
