@@ -47,5 +47,5 @@ internal readonly unsafe struct ByteLanes1 : IByteLanes<float, int>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float ScaleByFloor(float value, float x) => value * BitConverter.Int32BitsToSingle((int)MathF.Floor(Math.Max(x, -100)) + 127 << 23);
+    public static float ScaleByFloor(float value, float x) => MathF.ScaleB(value, (int)MathF.Floor(Math.Max(x, -100)));
 }

@@ -51,9 +51,6 @@ internal readonly unsafe struct ByteLanes128 : IByteLanes<Vector128<float>, Vect
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> ScaleByFloor(Vector128<float> value, Vector128<float> x)
-    {
-        Vector128<int> exponent = Vector128.ConvertToInt32(Vector128.Floor(Vector128.Max(x, Vector128.Create(-100f))));
-        return value * ((exponent + Vector128.Create(127)) << 23).AsSingle();
-    }
+    public static Vector128<float> ScaleByFloor(Vector128<float> value, Vector128<float> x) =>
+        (value.AsInt32() + (Vector128.ConvertToInt32(Vector128.Floor(Vector128.Max(x, Vector128.Create(-100f)))) << 23)).AsSingle();
 }

@@ -80,9 +80,6 @@ internal readonly unsafe struct ByteLanes256<TDot> : IByteLanes<Vector256<float>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> ScaleByFloor(Vector256<float> value, Vector256<float> x)
-    {
-        Vector256<int> exponent = Avx.ConvertToVector256Int32(Avx.Floor(Avx.Max(x, Vector256.Create(-100f))));
-        return Avx.Multiply(value, Avx2.ShiftLeftLogical(Avx2.Add(exponent, Vector256.Create(127)), 23).AsSingle());
-    }
+    public static Vector256<float> ScaleByFloor(Vector256<float> value, Vector256<float> x) =>
+        Avx2.Add(value.AsInt32(), Avx2.ShiftLeftLogical(Avx.ConvertToVector256Int32(Avx.Floor(Avx.Max(x, Vector256.Create(-100f)))), 23)).AsSingle();
 }

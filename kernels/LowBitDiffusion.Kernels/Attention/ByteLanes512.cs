@@ -39,8 +39,9 @@ internal readonly unsafe struct ByteLanes512 : IByteLanes<Vector512<float>, Vect
     {
         // Packing leaves, in each 128 bits, four bytes of the first vector, four of the second, …: a square of bytes to transpose.
         Vector512<byte> packed = Avx512BW.PackUnsignedSaturate(Avx512BW.PackSignedSaturate(first, second), Avx512BW.PackSignedSaturate(third, fourth));
-        Vector256<byte> transpose = Vector256.Create(Vector128.Create((byte)0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-        return Avx512BW.Shuffle(packed, Vector512.Create(transpose, transpose)).AsInt32();
+        Vector512<ulong> transpose = Vector512.Create(
+            0x0D0905010C080400UL, 0x0F0B07030E0A0602, 0x0D0905010C080400, 0x0F0B07030E0A0602, 0x0D0905010C080400, 0x0F0B07030E0A0602, 0x0D0905010C080400, 0x0F0B07030E0A0602);
+        return Avx512BW.Shuffle(packed, transpose.AsByte()).AsInt32();
     }
 
     /// <inheritdoc/>

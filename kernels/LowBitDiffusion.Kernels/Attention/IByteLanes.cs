@@ -35,6 +35,6 @@ internal unsafe interface IByteLanes<TFloat, TInt> where TFloat : struct where T
     /// <summary>x − ⌊x⌋, rounded.</summary>
     static abstract TFloat Fraction(TFloat x);
 
-    /// <summary>value·2^⌊x⌋ for 1 ≤ value ≤ 512 and x &lt; 1; anything below 2^−16 may be 0 instead.</summary>
+    /// <summary>value·2^⌊x⌋ for 1 ≤ value ≤ 512 and x ≤ 1; anything below 2^−16 may be another such number.</summary>
     static abstract TFloat ScaleByFloor(TFloat value, TFloat x);
 }

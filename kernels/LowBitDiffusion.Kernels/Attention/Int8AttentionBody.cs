@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 using LowBitDiffusion.Kernels.Numerics;
 using LowBitDiffusion.Kernels.Threading;
 
@@ -34,6 +35,7 @@ internal readonly unsafe struct Int8AttentionBody<TSimd, TLanes, TFloat, TInt, T
         (int image, int headOfImage) = Math.DivRem(head, job.Heads);
         nint row = ((nint)image * job.Queries) + firstQuery;
         for (int query = 0; query < queries; query++) Quantize(state, query, job.Query.Row(row + query) + (headOfImage * job.HeadWidth));
+        if (firstQuery + Tile < job.Queries) Fetch(row + Tile, Math.Min(Tile, job.Queries - firstQuery - Tile), headOfImage * job.HeadWidth);
         Clear(state, queries);
 
         ByteProductArguments scores = new()
@@ -76,6 +78,18 @@ internal readonly unsafe struct Int8AttentionBody<TSimd, TLanes, TFloat, TInt, T
         Int8Rows<TSimd, TFloat>.Quantize(row, null, (byte*)codes, job.HeadWidth, largest);
         for (int group = 0; group < memory.Layout.KeyGroups; group++) target[group * Tile] = codes[group];
         state.Factors[query] = largest / Int8Rows<TSimd, TFloat>.MaxCode * (job.Scale * Log2E);
+    }
+
+    /// <summary>Has the next tile's queries fetched meanwhile: they lie too far apart for the processor to foresee.</summary>
+    private void Fetch(nint row, int queries, int channel)
+    {
+        if (!Sse.IsSupported) return;
+        for (int query = 0; query < queries; query++)
+        {
+            byte* start = (byte*)(job.Query.Row(row + query) + channel), end = start + (job.HeadWidth * sizeof(float));
+            for (byte* line = start; line < end; line += 64) Sse.Prefetch1(line);
+            Sse.Prefetch1(end - 1);
+        }
     }
 
     private void Clear(in Int8TileState state, int queries)

@@ -17,8 +17,8 @@ internal readonly struct Int8AttentionLayout
     /// <summary>Queries of a tile: two vectors of 512 bits.</summary>
     public const int QueryTile = 32;
 
-    /// <summary>Keys of a block: its scores, 16 KB, stay in the first-level cache.</summary>
-    public const int KeyBlock = 128;
+    /// <summary>Keys of a block, twelve tiles of twelve: its scores, 18 KB, stay in the first-level cache.</summary>
+    public const int KeyBlock = 144;
 
     /// <summary>Channels that one step of the statistics covers.</summary>
     public const int StatisticsWidth = 16;

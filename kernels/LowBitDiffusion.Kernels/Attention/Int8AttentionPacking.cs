@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using LowBitDiffusion.Kernels.Numerics;
 using LowBitDiffusion.Kernels.Threading;
 
@@ -75,11 +76,12 @@ internal readonly unsafe struct Int8PackBody<TSimd, TLanes, TFloat, TInt>(Attent
     {
         (int image, int piece) = Math.DivRem(index, PiecesOfImage);
         int first = piece * KeysOfPiece, end = Math.Min(first + KeysOfPiece, job.Keys);
-        for (int head = 0; head < job.Heads; head++)
+        for (int key = first; key < end; key++)
         {
-            for (int key = first; key < end; key++) PackKey(image, head, key);
-            for (int key = first; key < end; key += 4) PackValues(image, head, key);
+            for (int head = 0; head < job.Heads; head++) PackKey(image, head, key);
         }
+
+        for (int head = 0; head < job.Heads; head++) PackValues(image, head, first, end);
     }
 
     private void PackKey(int image, int headOfImage, int key)
@@ -104,44 +106,50 @@ internal readonly unsafe struct Int8PackBody<TSimd, TLanes, TFloat, TInt>(Attent
         memory.KeyStarts(head)[key] = -128 * ((int)sum - (128 * padded));
     }
 
-    /// <summary>The same four keys of all channels; the last vector may cover channels that the one before it has covered.</summary>
-    private void PackValues(int image, int headOfImage, int key)
+    /// <summary>Vector after vector of channels, of which the last may cover channels that the one before it has covered; for each all keys of the piece.</summary>
+    private void PackValues(int image, int headOfImage, int first, int end)
     {
-        int channel = headOfImage * job.ValueWidth, keys = Math.Min(4, job.Keys - key), kept = (int)(uint.MaxValue >> (8 * (4 - keys)));
-        nint row = ((nint)image * job.Keys) + key;
-        float* middles = memory.ValueMiddles(image) + channel, scales = memory.ValueScales(image) + channel;
-        float* v0 = job.Value.Row(row) + channel, v1 = job.Value.Row(row + Math.Min(1, keys - 1)) + channel;
-        float* v2 = job.Value.Row(row + Math.Min(2, keys - 1)) + channel, v3 = job.Value.Row(row + Math.Min(3, keys - 1)) + channel;
-        int* target = (int*)(memory.ValueCodes((image * job.Heads) + headOfImage) + ((nint)key / 4 * memory.Layout.ValueGroup));
         if (job.ValueWidth >= TSimd.Count)
         {
             for (int c = 0; c < job.ValueWidth; c += TSimd.Count)
-            {
-                int at = Math.Min(c, job.ValueWidth - TSimd.Count);
-                PackFour<TSimd, TLanes, TFloat, TInt>(v0 + at, v1 + at, v2 + at, v3 + at, middles + at, scales + at, target + at);
-            }
+                PackChannels<TSimd, TLanes, TFloat, TInt>(image, headOfImage, Math.Min(c, job.ValueWidth - TSimd.Count), first, end);
         }
         else
         {
-            for (int c = 0; c < job.ValueWidth; c++) PackFour<Simd1, ByteLanes1, float, int>(v0 + c, v1 + c, v2 + c, v3 + c, middles + c, scales + c, target + c);
+            for (int c = 0; c < job.ValueWidth; c++) PackChannels<Simd1, ByteLanes1, float, int>(image, headOfImage, c, first, end);
         }
 
-        target[job.ValueWidth] = 0x01010101;
-        if (keys == 4) return;
-        for (int c = 0; c <= job.ValueWidth; c++) target[c] &= kept;
+        // Behind the last channel the one that counts; keys that fill up a group of four are nothing.
+        for (int key = first; key < end; key += 4)
+        {
+            int* group = (int*)(memory.ValueCodes((image * job.Heads) + headOfImage) + ((nint)key / 4 * memory.Layout.ValueGroup));
+            group[job.ValueWidth] = 0x01010101;
+            if (end - key >= 4) continue;
+            for (int c = 0; c <= job.ValueWidth; c++) group[c] &= (1 << (8 * (end - key))) - 1;
+        }
     }
 
-    private static void PackFour<TS, TL, TF, TI>(float* v0, float* v1, float* v2, float* v3, float* middles, float* scales, int* target)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void PackChannels<TS, TL, TF, TI>(int image, int headOfImage, int c, int first, int end)
         where TS : struct, ISimd<TF>
         where TL : struct, IByteLanes<TF, TI>
         where TF : struct
         where TI : struct
     {
+        int channel = (headOfImage * job.ValueWidth) + c;
+        sbyte* target = memory.ValueCodes((image * job.Heads) + headOfImage) + ((nint)first / 4 * memory.Layout.ValueGroup) + (c * 4);
+        RowView rows = job.Value.From(channel);
+        nint row = (nint)image * job.Keys;
         // A channel that never changes has scale 0, and nothing left of it without its middle.
-        TF middle = TS.Load(middles), inverse = TS.Divide(TS.Create(1), TS.Max(TS.Load(scales), TS.Create(Int8Rows<TS, TF>.Least)));
-        TI codes = TL.Interleave(
-            Int8Rows<TS, TF>.Code<TL, TI>(TS.Subtract(TS.Load(v0), middle), inverse), Int8Rows<TS, TF>.Code<TL, TI>(TS.Subtract(TS.Load(v1), middle), inverse),
-            Int8Rows<TS, TF>.Code<TL, TI>(TS.Subtract(TS.Load(v2), middle), inverse), Int8Rows<TS, TF>.Code<TL, TI>(TS.Subtract(TS.Load(v3), middle), inverse));
-        TL.Store(target, TL.Xor(codes, TL.Create(unchecked((int)0x80808080))));
+        TF middle = TS.Load(memory.ValueMiddles(image) + channel), scale = TS.Load(memory.ValueScales(image) + channel);
+        TF inverse = TS.Divide(TS.Create(1), TS.Max(scale, TS.Create(Int8Rows<TS, TF>.Least)));
+        for (int key = first; key < end; key += 4, target += memory.Layout.ValueGroup)
+        {
+            TI codes = TL.Interleave(Code(key), Code(Math.Min(key + 1, end - 1)), Code(Math.Min(key + 2, end - 1)), Code(Math.Min(key + 3, end - 1)));
+            TL.Store(target, TL.Xor(codes, TL.Create(unchecked((int)0x80808080))));
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        TI Code(int key) => Int8Rows<TS, TF>.Code<TL, TI>(TS.Subtract(TS.Load(rows.Row(row + key)), middle), inverse);
     }
 }
