@@ -1,6 +1,7 @@
 using BenchmarkDotNet.Attributes;
 using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Kernels.Convolution;
+using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.FloatConvolution;
 using LowBitDiffusion.Kernels.Memory;
 using LowBitDiffusion.Kernels.Normalization;
@@ -79,10 +80,11 @@ public unsafe class FloatConvolutionBenchmarks : FloatBenchmark
 }
 
 /// <summary>Attentions of SD 1.5 at 512×512: tokens, keys, width of a head; operations = 4·queries·keys·channels.</summary>
-public unsafe class FloatAttentionBenchmarks : FloatBenchmark
+public unsafe class AttentionBenchmarks : FloatBenchmark
 {
     private AttentionJob _job;
     private byte* _scratch;
+    private Int8Attention _integers = null!;
 
     public static IEnumerable<string> Shapes => ["4096x4096x40", "4096x77x40", "1024x1024x80", "256x256x160"];
 
@@ -109,11 +111,15 @@ public unsafe class FloatAttentionBenchmarks : FloatBenchmark
             Output = new(Random((long)sizes[0] * channels), channels),
             Scale = 1 / MathF.Sqrt(sizes[2]),
         };
-        _scratch = Bytes(FloatAttention.ScratchBytes(_job, Threads));
+        _scratch = Bytes(Math.Max(FloatAttention.ScratchBytes(_job, Threads), Int8Attention.ScratchBytes(_job, Threads)));
+        _integers = Own(new Int8Attention(KernelTable.Best.InstructionSet));
     }
 
+    [Benchmark(Baseline = true)]
+    public void Float() => FloatAttention.Run(Pool, _job, _scratch);
+
     [Benchmark]
-    public void Run() => FloatAttention.Run(Pool, _job, _scratch);
+    public void Integers() => _integers.Run(Pool, _job, _scratch);
 }
 
 /// <summary>The passes between matrix products on a 64×64×320 image.</summary>

@@ -105,10 +105,11 @@ public sealed unsafe class Int8Attention : IDisposable
         where TProduct : struct, IByteProduct
     {
         Int8AttentionMemory memory = new((byte*)scratch, new Int8AttentionLayout(job), job.Batch, job.Heads);
+        double elements = (double)job.Batch * job.Keys * (memory.Layout.KeyChannels + memory.Layout.ValueChannels);
         Int8StatisticsBody<TSimd, TFloat> statistics = new(job, memory);
-        pool.For(statistics.Pieces, statistics);
+        pool.For(statistics.Pieces, statistics, 0.1 * elements);
         Int8PackBody<TSimd, TLanes, TFloat, TInt> packing = new(job, memory);
-        pool.For(packing.Pieces, packing);
+        pool.For(packing.Pieces, packing, 0.3 * elements);
 
         // One piece per thread, so that each has a state of its own; they draw tiles of queries from a counter.
         *memory.Counter = 0;

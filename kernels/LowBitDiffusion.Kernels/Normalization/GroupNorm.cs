@@ -61,7 +61,7 @@ public static unsafe class GroupNorm
     {
         public void Run<TWide, TVector>() where TWide : struct, IWide<TVector> where TVector : struct
         {
-            pool.For(shape.Batch * chunks, new MomentsBody<TWide, TVector>(shape, sources, chunks, chunkRows, moments));
+            pool.For(shape.Batch * chunks, new MomentsBody<TWide, TVector>(shape, sources, chunks, chunkRows, moments), 0.1 * shape.Rows * shape.Channels);
             pool.For(shape.Batch, new SumBody<TWide, TVector>(moments, chunks, 2 * shape.Channels));
         }
     }

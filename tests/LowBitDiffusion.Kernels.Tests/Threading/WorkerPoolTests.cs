@@ -34,6 +34,17 @@ public sealed class WorkerPoolTests
         }
     }
 
+    [TestCase(100, true)]
+    [TestCase(1e9, false)]
+    public void Little_work_stays_with_the_caller(double nanoseconds, bool alone)
+    {
+        using WorkerPool pool = new(2);
+        int[] threads = new int[50];
+        pool.For(threads.Length, new Remembering(threads), nanoseconds);
+        Assert.That(threads.Distinct().ToArray(), alone ? Is.EqualTo(new[] { Environment.CurrentManagedThreadId }) : Has.Length.EqualTo(2), "threads that worked");
+        Assert.That(threads, Has.None.Zero, "pieces left out");
+    }
+
     [Test]
     public void Callers_take_turns()
     {
@@ -106,6 +117,15 @@ public sealed class WorkerPoolTests
     private readonly struct Counting(int[] done) : IParallelBody
     {
         public void Run(int index) => Interlocked.Increment(ref done[index]);
+    }
+
+    private readonly struct Remembering(int[] threads) : IParallelBody
+    {
+        public void Run(int index)
+        {
+            threads[index] = Environment.CurrentManagedThreadId;
+            Thread.Sleep(1);
+        }
     }
 
     private readonly record struct Failing(int At) : IParallelBody
