@@ -26,6 +26,7 @@ internal sealed class BenchCommand : CliCommand
         HelpName = "wNaM|f32",
         DefaultValueFactory = _ => "w8a8",
     };
+    private readonly Option<string> _attention = CommonOptions.Attention();
     private readonly Option<int?> _size = new("--size") { Description = "With --architecture: rows and columns of the picture in pixels. Default: the network's own.", HelpName = "N" };
     private readonly Option<string[]> _compare = new("--compare") { Description = "More model folders, measured in turn with the first; ratios are to the first.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
     private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the sampler. Default: the model's.", HelpName = "N" };
@@ -36,7 +37,7 @@ internal sealed class BenchCommand : CliCommand
 
     public BenchCommand(Terminal terminal) : base("bench", "Measure load time, first image, steps, images per second, memory, and the time of each kind of operation.", terminal)
     {
-        foreach (Option option in new Option[] { _model, _architecture, _weights, _size, _compare, _steps, _batch, _rounds, _threads, _json }) Options.Add(option);
+        foreach (Option option in new Option[] { _model, _architecture, _weights, _attention, _size, _compare, _steps, _batch, _rounds, _threads, _json }) Options.Add(option);
         Validators.Add(result =>
         {
             if (result.GetResult(_model) is null == result.GetResult(_architecture) is null) result.AddError("Either option '--model' or option '--architecture' is required.");
@@ -47,7 +48,7 @@ internal sealed class BenchCommand : CliCommand
     public override IReadOnlyList<string> Examples =>
     [
         "lbd bench --model models/fashion-unet-w4a8",
-        "lbd bench --architecture sd15 --size 512 --weights w4a8 --threads 2",
+        "lbd bench --architecture sd15 --size 512 --weights w8a8 --attention int8 --threads 2",
         "lbd bench --model models/fashion-unet --compare models/fashion-unet-w8a8 models/fashion-unet-w4a8 --batch 4 --json",
     ];
 
@@ -72,7 +73,7 @@ internal sealed class BenchCommand : CliCommand
     private async Task<int> RunNetworkAsync(ParseResult parsed, string architecture, bool json, CancellationToken cancellationToken)
     {
         NetworkBenchmarkSettings settings = new(
-            architecture, parsed.GetValue(_weights)!, parsed.GetValue(_size), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
+            architecture, parsed.GetValue(_weights)!, CommonOptions.CheckedAttention(parsed.GetValue(_attention)!), parsed.GetValue(_size), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
             CommonOptions.Checked("steps", parsed.GetValue(_steps) ?? ForwardPasses, 1, 100_000), CommonOptions.CheckedThreads(parsed.GetValue(_threads)));
         NetworkBenchmarkResult result = await Terminal.WithProgressAsync("packing", json, progress => Task.Run(
             () => NetworkBenchmark.Measure(settings, new DelegateProgress<double>(share => progress.Report(new(share))), cancellationToken), cancellationToken));

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Cli.Commands;
 
@@ -15,6 +16,19 @@ internal static class CommonOptions
 
     /// <summary>One JSON object on standard output.</summary>
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON object to standard output, and no progress." };
+
+    /// <summary>How attentions are computed.</summary>
+    public static Option<string> Attention() => new("--attention")
+    {
+        Description = "How attentions are computed; those that are causal or masked always in float.",
+        HelpName = "float|int8",
+        DefaultValueFactory = _ => "float",
+    };
+
+    /// <summary>The precision that <see cref="Attention"/> names.</summary>
+    /// <exception cref="InvalidRequestException">Another word.</exception>
+    public static AttentionPrecision CheckedAttention(string word) =>
+        OneOf("attention", word, new Dictionary<string, AttentionPrecision> { ["float"] = AttentionPrecision.Float, ["int8"] = AttentionPrecision.Int8 });
 
     /// <summary>The number of threads that was asked for.</summary>
     /// <exception cref="InvalidRequestException">Out of range.</exception>

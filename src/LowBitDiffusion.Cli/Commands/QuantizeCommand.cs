@@ -5,7 +5,6 @@ using LowBitDiffusion.Cli.Inspection;
 using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
-using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Quantizers;
@@ -18,7 +17,6 @@ internal sealed class QuantizeCommand : CliCommand
     private static readonly Dictionary<string, RangeMethod> s_ranges = new() { ["mse"] = RangeMethod.Mse, ["minmax"] = RangeMethod.MinMax, ["ema"] = RangeMethod.EmaMinMax };
     private static readonly Dictionary<string, SplitInputs> s_splits =
         new() { ["none"] = SplitInputs.None, ["concatenations"] = SplitInputs.Concatenations, ["normalized"] = SplitInputs.Normalized };
-    private static readonly Dictionary<string, AttentionPrecision> s_attentions = new() { ["float"] = AttentionPrecision.Float, ["int8"] = AttentionPrecision.Int8 };
     private static readonly Dictionary<string, DType> s_floatTypes = new() { ["f32"] = DType.F32, ["f16"] = DType.F16, ["bf16"] = DType.BF16 };
 
     // The library's defaults are the command's; the two paths are given with every request.
@@ -49,12 +47,7 @@ internal sealed class QuantizeCommand : CliCommand
     };
     private readonly Option<int> _group = new("--group-size") { Description = "Input channels that share a weight scale; 0 for one scale per output channel.", HelpName = "N" };
     private readonly Option<bool> _symmetric = new("--symmetric") { Description = "Weights of fewer than 8 bits without zero points." };
-    private readonly Option<string> _attention = new("--attention")
-    {
-        Description = "How attentions are computed; those that are causal or masked always in float.",
-        HelpName = "float|int8",
-        DefaultValueFactory = _ => "float",
-    };
+    private readonly Option<string> _attention = CommonOptions.Attention();
     private readonly Option<string> _floatType = new("--float-type") { Description = "How tensors that are not quantized are stored.", HelpName = "f32|f16|bf16", DefaultValueFactory = _ => "f32" };
     private readonly Option<int> _reportImages = new("--report-images")
     {
@@ -127,7 +120,7 @@ internal sealed class QuantizeCommand : CliCommand
         Split = CommonOptions.OneOf("split", parsed.GetValue(_split)!, s_splits),
         SymmetricWeights = parsed.GetValue(_symmetric),
         GroupChannels = CommonOptions.Checked("group-size", parsed.GetValue(_group), 0, 1 << 20),
-        Attention = CommonOptions.OneOf("attention", parsed.GetValue(_attention)!, s_attentions),
+        Attention = CommonOptions.CheckedAttention(parsed.GetValue(_attention)!),
         FloatType = CommonOptions.OneOf("float-type", parsed.GetValue(_floatType)!, s_floatTypes),
         ReportImages = CommonOptions.Checked("report-images", parsed.GetValue(_reportImages), 0, 1 << 20),
         Overwrite = parsed.GetValue(_overwrite),

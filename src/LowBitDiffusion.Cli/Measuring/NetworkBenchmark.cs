@@ -5,17 +5,19 @@ using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Models.RandomWeights;
+using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Cli.Measuring;
 
 /// <summary>What to measure of a published network with random weights.</summary>
 /// <param name="Architecture">Its name.</param>
 /// <param name="Precision">Bits of weights and activations, or <c>f32</c>.</param>
+/// <param name="Attention">How attentions are computed.</param>
 /// <param name="Size">Rows and columns of the picture in pixels; null for the network's own.</param>
 /// <param name="Batch">Images at once.</param>
 /// <param name="Steps">Forward passes to measure.</param>
 /// <param name="Threads">Threads; null for one per processor.</param>
-internal sealed record NetworkBenchmarkSettings(string Architecture, string Precision, int? Size, int Batch, int Steps, int? Threads);
+internal sealed record NetworkBenchmarkSettings(string Architecture, string Precision, AttentionPrecision Attention, int? Size, int Batch, int Steps, int? Threads);
 
 /// <summary>What was measured of a network.</summary>
 internal sealed record NetworkBenchmarkResult
@@ -84,6 +86,7 @@ internal static class NetworkBenchmark
         INetwork network = Architectures.Create(settings.Architecture);
         IReadOnlyDictionary<string, TensorShape> inputs = Inputs(network, settings);
         ModelWeights weights = RandomModel.Weights(network, network.NativeInputs(1), settings.Precision, seed: 0);
+        weights = weights.With(weights.QuantizedModules, settings.Attention);
         using WorkerPool pool = new(settings.Threads ?? Environment.ProcessorCount);
         double peak = PeakThroughput.TryCreate() is { } throughput ? throughput.GigaOperationsPerSecond(pool) * 1e9 : 0;
         using PreparedModel model = new(network, weights);
