@@ -1,5 +1,6 @@
 using System.Text.Json;
 using LowBitDiffusion.Cli.Tests.Support;
+using LowBitDiffusion.Kernels.Dispatch;
 
 namespace LowBitDiffusion.Cli.Tests;
 
@@ -42,5 +43,14 @@ public sealed class MeasurementTests
         LbdResult result = await Lbd.SucceedAsync("kernels");
 
         Assert.That(result.Out.Split('\n').Count(line => line.TrimEnd().EndsWith("chosen    |", StringComparison.Ordinal) || line.Contains("| chosen", StringComparison.Ordinal)), Is.EqualTo(2), result.Out);
+    }
+
+    [Test]
+    public async Task Kernels_shows_assembled_code_or_says_that_there_is_none()
+    {
+        LbdResult result = await Lbd.RunAsync(["kernels", "--disassemble"]);
+
+        if (KernelTable.Best.InstructionSet == InstructionSet.Avx512Vnni) Assert.That(result.Out, Does.Contain("vpdpbusd").And.Contain("ret"));
+        else Assert.That($"{result.ExitCode} {result.Error}", Does.StartWith("2 ").And.Contain("assembled at run time"));
     }
 }
