@@ -1,5 +1,6 @@
 using System.Text.Json;
 using LowBitDiffusion.Cli.Tests.Support;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Cli.Tests;
 
@@ -57,7 +58,7 @@ public sealed class InspectTests
     [Test]
     public async Task The_folder_of_a_network_alone_can_be_inspected()
     {
-        LbdResult result = await Lbd.SucceedAsync("inspect", Path.Combine(Repository.Golden, "unet2d_scale_shift"));
+        LbdResult result = await Lbd.SucceedAsync("inspect", Repository.Golden("unet2d_scale_shift"));
 
         Assert.That(result.Out, Does.Contain("UNet2DModel"));
         Assert.That(result.Out, Does.Not.Contain("memory:"), "the memory of a pipeline needs a whole model");

@@ -3,6 +3,7 @@ using LowBitDiffusion.Cli.Tests.Support;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Cli.Tests;
 
@@ -104,7 +105,7 @@ public sealed class TextToImageTests
         foreach ((string component, string golden) in (ReadOnlySpan<(string, string)>)[("unet", "unet2dcond_sd15"), ("vae", "vae_kl")])
         {
             Directory.CreateDirectory(Path.Combine(model, component));
-            foreach (string file in new[] { "config.json", "diffusion_pytorch_model.safetensors" }) File.Copy(Path.Combine(Repository.Golden, golden, file), Path.Combine(model, component, file));
+            foreach (string file in new[] { "config.json", "diffusion_pytorch_model.safetensors" }) File.Copy(Repository.Golden(golden, file), Path.Combine(model, component, file));
         }
 
         foreach (string component in new[] { "scheduler", "tokenizer", "text_encoder" }) Directory.CreateDirectory(Path.Combine(model, component));
@@ -117,7 +118,7 @@ public sealed class TextToImageTests
         File.WriteAllText(
             Path.Combine(model, "scheduler", "scheduler_config.json"),
             """{ "_class_name": "DDIMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": false, "steps_offset": 1 }""");
-        string[] bytes = [.. JsonDocument.Parse(File.ReadAllText(Path.Combine(Repository.Golden, "clip_tokenizer", "vocab.json"))).RootElement.EnumerateObject().Select(token => token.Name).Take(512)];
+        string[] bytes = [.. JsonDocument.Parse(File.ReadAllText(Repository.Golden("clip_tokenizer", "vocab.json"))).RootElement.EnumerateObject().Select(token => token.Name).Take(512)];
         string[] tokens = [.. bytes, "<|startoftext|>", "<|endoftext|>"];
         File.WriteAllText(Path.Combine(model, "tokenizer", "vocab.json"), JsonSerializer.Serialize(tokens.Select((token, id) => (token, id)).ToDictionary(pair => pair.token, pair => pair.id)));
         File.WriteAllText(Path.Combine(model, "tokenizer", "merges.txt"), "#version: 0.2\n");

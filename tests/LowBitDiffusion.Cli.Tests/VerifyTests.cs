@@ -1,4 +1,5 @@
 using LowBitDiffusion.Cli.Tests.Support;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Cli.Tests;
 
@@ -16,7 +17,7 @@ public sealed class VerifyTests
     [Test]
     public async Task Every_known_network_of_a_folder_with_an_index_is_run()
     {
-        LbdResult result = await Lbd.SucceedAsync("verify", Repository.GoldenToVerify, "--executor", "planned");
+        LbdResult result = await Lbd.SucceedAsync("verify", Repository.GoldenFolder, "--executor", "planned");
 
         Assert.That(result.Out, Does.Match(@"(?m)^(\d+) of \1 runs within tolerance$"));
         Assert.That(result.Out, Does.Contain("| out.sample"));
@@ -56,5 +57,5 @@ public sealed class VerifyTests
         Assert.That(result.Out, Does.Match(@"\| act\.down_blocks\.2 .*\| pass"), "what comes before the change is right");
     }
 
-    private static string Case(string name) => Path.Combine(Repository.Golden, name);
+    private static string Case(string name) => Repository.Golden(name);
 }

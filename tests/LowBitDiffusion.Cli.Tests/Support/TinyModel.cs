@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Cli.Tests.Support;
 
@@ -76,7 +77,7 @@ internal static class TinyModel
         Directory.CreateDirectory(Path.Combine(folder, "unet"));
         Directory.CreateDirectory(Path.Combine(folder, "scheduler"));
         foreach (string file in new[] { "config.json", "diffusion_pytorch_model.safetensors" })
-            File.Copy(Path.Combine(Repository.Golden, golden, file), Path.Combine(folder, "unet", file));
+            File.Copy(Repository.Golden(golden, file), Path.Combine(folder, "unet", file));
         File.WriteAllText(Path.Combine(folder, "scheduler", "scheduler_config.json"), Scheduler);
         File.WriteAllText(
             Path.Combine(folder, "model_index.json"),

@@ -3,6 +3,7 @@ using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Quantizer.Autograd;
 using LowBitDiffusion.Quantizer.Tests.Support;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Quantizer.Tests.Autograd;
 
@@ -11,7 +12,7 @@ internal sealed class GoldenGradientTests
 {
     public static IEnumerable<TestCaseData> Blocks()
     {
-        using JsonDocument index = JsonDocument.Parse(File.ReadAllText(Path.Combine(Golden.Folder, "index.json")));
+        using JsonDocument index = JsonDocument.Parse(File.ReadAllText(Repository.Golden("index.json")));
         foreach (JsonElement entry in index.RootElement.GetProperty("cases").EnumerateArray())
         {
             if (entry.GetProperty("kind").GetString() == "autograd") yield return new TestCaseData(new GoldenCase(entry.GetProperty("name").GetString()!)).SetArgDisplayNames(entry.GetProperty("name").GetString()!);

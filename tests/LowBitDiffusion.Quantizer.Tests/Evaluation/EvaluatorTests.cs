@@ -4,6 +4,7 @@ using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantizer.Evaluation;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Tests.Support;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Quantizer.Tests.Evaluation;
 
@@ -20,7 +21,7 @@ internal sealed class EvaluatorTests
     public void Open()
     {
         _folder = new TemporaryFolder();
-        _ruler = Ruler.Load(Golden.Above(Path.Combine("models", "fashion-classifier")));
+        _ruler = Ruler.Load(Repository.Model("fashion-classifier"));
         TinyModel.Write(_folder["float"], size: 16);
     }
 

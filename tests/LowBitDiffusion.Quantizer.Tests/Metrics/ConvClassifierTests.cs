@@ -1,6 +1,7 @@
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Quantizer.Metrics;
 using LowBitDiffusion.Quantizer.Tests.Support;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Quantizer.Tests.Metrics;
 
@@ -8,7 +9,7 @@ namespace LowBitDiffusion.Quantizer.Tests.Metrics;
 [TestFixture]
 internal sealed class ConvClassifierTests
 {
-    private static readonly string s_folder = Golden.Above(Path.Combine("models", "fashion-classifier"));
+    private static readonly string s_folder = Repository.Model("fashion-classifier");
 
     [Test]
     public void FeaturesAndLogitsAreThoseOfTheReference()

@@ -5,7 +5,7 @@ using LowBitDiffusion.Models;
 using LowBitDiffusion.Quantizer.Autograd;
 using LowBitDiffusion.Quantizer.Reconstruction;
 using LowBitDiffusion.Quantizer.Tests.Autograd;
-using LowBitDiffusion.Quantizer.Tests.Support;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Quantizer.Tests.Reconstruction;
 
@@ -58,7 +58,7 @@ internal sealed class NetworkPartitionTests
     public void Units_hold_every_layer_once_and_compute_the_network(string name, bool separateTemporal)
     {
         using WorkerPool pool = new(2);
-        INetwork network = NetworkRegistry.Create(JsonConfig.Open(Path.Combine(Golden.Folder, name, "config.json")));
+        INetwork network = NetworkRegistry.Create(JsonConfig.Open(Repository.Golden(name, "config.json")));
         Graph graph = Graph(network);
         IReadOnlyList<ReconstructionUnit> units = NetworkPartition.Of(graph, separateTemporal);
         Assert.That(units.SelectMany(unit => unit.Modules), Is.EquivalentTo(graph.MatrixNodes.Select(node => ((MatrixOp)node.Op).Module).Distinct()), "every layer is in one unit");

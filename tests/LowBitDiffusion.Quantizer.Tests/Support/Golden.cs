@@ -1,29 +1,16 @@
 using System.Text.Json;
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Quantizer.Tests.Support;
 
 /// <summary>The golden cases: <c>LBD_GOLDEN</c>, else tests/golden above the test assembly.</summary>
 internal static class Golden
 {
-    public static string Folder { get; } = Environment.GetEnvironmentVariable("LBD_GOLDEN") is { Length: > 0 } folder ? folder : Above(Path.Combine("tests", "golden"));
-
-    /// <summary>A file or folder of the repository.</summary>
-    public static string Above(string relative)
-    {
-        for (DirectoryInfo? directory = new(AppContext.BaseDirectory); directory is not null; directory = directory.Parent)
-        {
-            string path = Path.Combine(directory.FullName, relative);
-            if (Path.Exists(path)) return path;
-        }
-
-        throw new DirectoryNotFoundException($"no {relative} above {AppContext.BaseDirectory}");
-    }
-
     /// <summary>All golden files of a quantizer method: those whose name starts with it, so that further files of a kind are found.</summary>
     public static IReadOnlyList<GoldenCase> Quantizers(string method)
     {
-        using JsonDocument index = JsonDocument.Parse(File.ReadAllText(Path.Combine(Folder, "index.json")));
+        using JsonDocument index = JsonDocument.Parse(File.ReadAllText(Repository.Golden("index.json")));
         return [.. index.RootElement.GetProperty("cases").EnumerateArray()
             .Where(c => c.GetProperty("kind").GetString() == "quantizer")
             .Select(c => c.GetProperty("name").GetString()!)
@@ -40,8 +27,8 @@ internal sealed class GoldenCase
     public GoldenCase(string name)
     {
         Name = name;
-        Json = JsonDocument.Parse(File.ReadAllText(Path.Combine(Golden.Folder, $"{name}.json"))).RootElement;
-        _tensors = SafeTensorsFile.Open(Path.Combine(Golden.Folder, $"{name}.safetensors"));
+        Json = JsonDocument.Parse(File.ReadAllText(Repository.Golden($"{name}.json"))).RootElement;
+        _tensors = SafeTensorsFile.Open(Repository.Golden($"{name}.safetensors"));
     }
 
     public string Name { get; }

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Quantizer.Tests.Support;
 
@@ -17,7 +18,7 @@ internal static class TinyModel
 {
     public static string Write(string folder, int size = 8, int steps = 3, string golden = "unet2d_class")
     {
-        string source = Path.Combine(Golden.Folder, golden);
+        string source = Repository.Golden(golden);
         JsonObject config = JsonNode.Parse(File.ReadAllText(Path.Combine(source, "config.json")))!.AsObject();
         config["sample_size"] = size;
         Save("unet/config.json", config);

@@ -1,6 +1,6 @@
 using LowBitDiffusion.Execution;
 using LowBitDiffusion.Pipelines;
-using LowBitDiffusion.Tests.Pipelines;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Execution;
 
@@ -75,7 +75,7 @@ public sealed class PlannedNetworkTests
 
         public DiffusionFixture(string name)
         {
-            _model = DiffusionModel.Load(ModelsFolder.Path(name), new() { Threads = 2 }, null, default);
+            _model = DiffusionModel.Load(Repository.Model(name), new() { Threads = 2 }, null, default);
             _lease = _model.Denoiser.Rent(_model.Denoiser.Network.NativeInputs(1));
             Sample = RandomModel.Normal(new Random(3), Network.SampleLength);
         }

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Formats;
 
@@ -8,13 +9,15 @@ namespace LowBitDiffusion.Tests.Formats;
 [TestFixture]
 public sealed class GoldenFilesTests
 {
-    private static IEnumerable<TestCaseData> TensorFiles() => Named(GoldenFolder.Files("*.safetensors"));
+    private static IEnumerable<string> Files(string pattern) => Directory.EnumerateFiles(Repository.GoldenFolder, pattern, SearchOption.AllDirectories).Order(StringComparer.Ordinal);
 
-    private static IEnumerable<TestCaseData> ConfigFiles() => Named(GoldenFolder.Files("config.json").Concat(GoldenFolder.Files("scheduler_config.json")));
+    private static IEnumerable<TestCaseData> TensorFiles() => Named(Files("*.safetensors"));
+
+    private static IEnumerable<TestCaseData> ConfigFiles() => Named(Files("config.json").Concat(Files("scheduler_config.json")));
 
     private static IEnumerable<TestCaseData> ModelCases()
     {
-        using JsonDocument index = JsonDocument.Parse(File.ReadAllText(Path.Combine(GoldenFolder.Path, "index.json")));
+        using JsonDocument index = JsonDocument.Parse(File.ReadAllText(Repository.Golden("index.json")));
         foreach (JsonElement entry in index.RootElement.GetProperty("cases").EnumerateArray().Where(entry => entry.GetProperty("kind").GetString() == "model"))
             yield return new TestCaseData(entry.GetProperty("name").GetString(), entry.GetProperty("class").GetString(), entry.GetProperty("parameters").GetInt64()).SetArgDisplayNames(entry.GetProperty("name").GetString()!);
     }
@@ -44,12 +47,12 @@ public sealed class GoldenFilesTests
     [TestCaseSource(nameof(ModelCases))]
     public void A_model_opens_with_all_its_parameters(string name, string className, long parameters)
     {
-        using ComponentFolder component = ComponentFolder.Open(Path.Combine(GoldenFolder.Path, name));
+        using ComponentFolder component = ComponentFolder.Open(Repository.Golden(name));
         long stored = component.Weights.Tensors.Values.Where(info => info.DType == DType.F32).Sum(info => info.Elements);
         Assert.That(component.ClassName, Is.EqualTo(className));
         Assert.That(stored, Is.EqualTo(parameters));
     }
 
     private static IEnumerable<TestCaseData> Named(IEnumerable<string> paths)
-        => paths.Select(path => new TestCaseData(path).SetArgDisplayNames(Path.GetRelativePath(GoldenFolder.Path, path)));
+        => paths.Select(path => new TestCaseData(path).SetArgDisplayNames(Path.GetRelativePath(Repository.GoldenFolder, path)));
 }

@@ -2,7 +2,7 @@ using System.Text.Json;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
-using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 using LowBitDiffusion.Verification;
 
 namespace LowBitDiffusion.Tests.Models;
@@ -19,7 +19,7 @@ public sealed class GoldenModelTests
 
     public static IEnumerable<TestCaseData> Runs()
     {
-        using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(GoldenFolder.Path, "index.json")));
+        using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Repository.Golden("index.json")));
         foreach (JsonElement entry in index.RootElement.GetProperty("cases").EnumerateArray())
         {
             if (entry.GetProperty("kind").GetString() != "model" || !NetworkRegistry.ClassNames.Contains(entry.GetProperty("class").GetString())) continue;
@@ -33,7 +33,7 @@ public sealed class GoldenModelTests
     [TestCaseSource(nameof(Runs))]
     public void Outputs_and_activations_are_within_tolerance(string name, string run, string executor)
     {
-        using GoldenCase golden = GoldenCase.Open(Path.Combine(GoldenFolder.Path, name));
+        using GoldenCase golden = GoldenCase.Open(Repository.Golden(name));
 
         IReadOnlyList<GoldenComparison> comparisons = golden.Run(run, Executors[executor]);
 
@@ -44,8 +44,8 @@ public sealed class GoldenModelTests
     [Test]
     public void Every_captured_module_is_compared([Values("unet2d_class", "unet2d_scale_shift")] string name, [Values("reference", "planned")] string executor)
     {
-        using GoldenCase golden = GoldenCase.Open(Path.Combine(GoldenFolder.Path, name));
-        using SafeTensorsFile io = SafeTensorsFile.Open(Path.Combine(GoldenFolder.Path, name, "io.safetensors"));
+        using GoldenCase golden = GoldenCase.Open(Repository.Golden(name));
+        using SafeTensorsFile io = SafeTensorsFile.Open(Repository.Golden(name, "io.safetensors"));
 
         IReadOnlyList<GoldenComparison> comparisons = golden.Run("io.safetensors", Executors[executor]);
 

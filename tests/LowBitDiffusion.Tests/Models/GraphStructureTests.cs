@@ -1,7 +1,7 @@
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
-using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Models;
 
@@ -44,7 +44,7 @@ public sealed class GraphStructureTests
 
     private static Graph Build(string golden)
     {
-        INetwork network = NetworkRegistry.Create(JsonConfig.Open(Path.Combine(GoldenFolder.Path, golden, "config.json")));
+        INetwork network = NetworkRegistry.Create(JsonConfig.Open(Repository.Golden(golden, "config.json")));
         return network.Build(network.NativeInputs(batch: 1));
     }
 }

@@ -3,7 +3,7 @@ using System.Text.Json.Nodes;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
-using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Models;
 
@@ -37,7 +37,7 @@ public sealed class NetworkConfigurationTests
     [TestCase("clip_text", "hidden_act", "\"relu\"", "quick_gelu", TestName = "another activation of a text encoder")]
     public void Is_refused(string golden, string key, string value, string named)
     {
-        string origin = Path.Combine(GoldenFolder.Path, golden, "config.json");
+        string origin = Repository.Golden(golden, "config.json");
         JsonObject config = JsonNode.Parse(File.ReadAllText(origin))!.AsObject();
         config[key] = JsonNode.Parse(value);
 
@@ -60,7 +60,7 @@ public sealed class NetworkConfigurationTests
     [TestCase("vae_kl", "{\"down_block_types\": [\"DownEncoderBlock2D\", \"DownEncoderBlock2D\", \"AttnDownEncoderBlock2D\"]}")]
     public void Is_built(string golden, string changes)
     {
-        JsonObject config = JsonNode.Parse(File.ReadAllText(Path.Combine(GoldenFolder.Path, golden, "config.json")))!.AsObject();
+        JsonObject config = JsonNode.Parse(File.ReadAllText(Repository.Golden(golden, "config.json")))!.AsObject();
         foreach ((string key, JsonNode? value) in JsonNode.Parse(changes)!.AsObject()) config[key] = value?.DeepClone();
         INetwork network = NetworkRegistry.Create(JsonConfig.Parse("some/config.json", config.ToJsonString()));
 
@@ -72,7 +72,7 @@ public sealed class NetworkConfigurationTests
 
     public static IEnumerable<string> Configurations()
     {
-        using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(GoldenFolder.Path, "index.json")));
+        using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Repository.Golden("index.json")));
         return [.. index.RootElement.GetProperty("cases").EnumerateArray()
             .Where(entry => entry.GetProperty("kind").GetString() == "model" && NetworkRegistry.ClassNames.Contains(entry.GetProperty("class").GetString()))
             .Select(entry => entry.GetProperty("name").GetString()!)];
@@ -81,7 +81,7 @@ public sealed class NetworkConfigurationTests
     [TestCaseSource(nameof(Configurations))]
     public void Any_one_value_replaced_by_nonsense_builds_or_is_refused_with_a_typed_error(string golden)
     {
-        JsonObject config = JsonNode.Parse(File.ReadAllText(Path.Combine(GoldenFolder.Path, golden, "config.json")))!.AsObject();
+        JsonObject config = JsonNode.Parse(File.ReadAllText(Repository.Golden(golden, "config.json")))!.AsObject();
         string[] nonsense = ["null", "-1", "0", "1", "3", "2000000000", "1e300", "\"x\"", "true", "false", "[]", "[0]", "[null]", "{}"];
         List<string> crashes = [];
         foreach (string key in config.Select(pair => pair.Key).ToArray())
@@ -118,7 +118,7 @@ public sealed class NetworkConfigurationTests
     [TestCase("clip_text", "input_ids", 2, 78, TestName = "a text longer than the table of places")]
     public void Inputs_that_do_not_fit_are_refused(string golden, string input, params int[] shape)
     {
-        INetwork network = NetworkRegistry.Create(JsonConfig.Open(Path.Combine(GoldenFolder.Path, golden, "config.json")));
+        INetwork network = NetworkRegistry.Create(JsonConfig.Open(Repository.Golden(golden, "config.json")));
         Dictionary<string, TensorShape> inputs = new(network.NativeInputs(batch: 2)) { [input] = new(shape) };
 
         Assert.That(() => network.Build(inputs), Throws.TypeOf<GraphException>());
@@ -127,7 +127,7 @@ public sealed class NetworkConfigurationTests
     [Test]
     public void An_input_left_out_is_named()
     {
-        INetwork network = NetworkRegistry.Create(JsonConfig.Open(Path.Combine(GoldenFolder.Path, "unet2d_class", "config.json")));
+        INetwork network = NetworkRegistry.Create(JsonConfig.Open(Repository.Golden("unet2d_class", "config.json")));
 
         Assert.That(() => network.Build(new Dictionary<string, TensorShape> { ["sample"] = new(1, 1, 16, 16) }), Throws.TypeOf<GraphException>().With.Message.Contains("timestep"));
     }

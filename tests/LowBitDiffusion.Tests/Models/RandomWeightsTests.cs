@@ -5,7 +5,7 @@ using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Models.RandomWeights;
 using LowBitDiffusion.Quantization;
-using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Models;
 
@@ -118,7 +118,7 @@ public sealed class RandomWeightsTests
     private static (INetwork Network, Graph Graph) Network(string name)
     {
         string folder = name.StartsWith("sd", StringComparison.Ordinal) ? $"unet2dcond_{name}" : name;
-        INetwork network = NetworkRegistry.Create(JsonConfig.Open(Path.Combine(GoldenFolder.Path, folder, "config.json")));
+        INetwork network = NetworkRegistry.Create(JsonConfig.Open(Repository.Golden(folder, "config.json")));
         return (network, network.Build(network.NativeInputs(2)));
     }
 

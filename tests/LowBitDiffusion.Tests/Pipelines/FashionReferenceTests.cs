@@ -2,6 +2,7 @@ using LowBitDiffusion.Formats;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Randomness;
 using LowBitDiffusion.Schedulers;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Pipelines;
 
@@ -13,8 +14,8 @@ public sealed class FashionReferenceTests
     [Test]
     public void Pictures_are_those_of_diffusers([Values("fashion-unet", "fashion-dit")] string name, [Values(10, 20, 50)] int steps)
     {
-        using DiffusionModel model = DiffusionModel.Load(ModelsFolder.Path(name), new PipelineOptions(), null, default);
-        using SafeTensorsFile reference = SafeTensorsFile.Open(Path.Combine(ModelsFolder.Path(name), "reference.safetensors"));
+        using DiffusionModel model = DiffusionModel.Load(Repository.Model(name), new PipelineOptions(), null, default);
+        using SafeTensorsFile reference = SafeTensorsFile.Open(Path.Combine(Repository.Model(name), "reference.safetensors"));
         float[] labels = reference.ReadSingles("in.labels"), sample = reference.ReadSingles("in.noise"), expected = reference.ReadSingles($"out.steps{steps}.image");
 
         using ModelComponent.Lease lease = model.Denoiser.Rent(model.Denoiser.Network.NativeInputs(2 * labels.Length));
@@ -40,7 +41,7 @@ public sealed class FashionReferenceTests
     [Test]
     public void Noise_of_a_seed_is_that_of_torch([Values("fashion-unet", "fashion-dit")] string name, [Values(0, 1, 2)] int seed)
     {
-        using SafeTensorsFile reference = SafeTensorsFile.Open(Path.Combine(ModelsFolder.Path(name), "reference.safetensors"));
+        using SafeTensorsFile reference = SafeTensorsFile.Open(Path.Combine(Repository.Model(name), "reference.safetensors"));
         float[] expected = reference.ReadSingles($"in.noise_seed{seed}"), found = new float[expected.Length];
 
         NoiseGenerators.Create(NoiseSource.TorchCpu, (ulong)seed).FillNormal(found);

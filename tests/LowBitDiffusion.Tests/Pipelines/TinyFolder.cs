@@ -4,6 +4,7 @@ using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Tests.Execution;
 using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 using LowBitDiffusion.Tokenizers;
 
 namespace LowBitDiffusion.Tests.Pipelines;
@@ -95,7 +96,7 @@ internal static class TinyFolder
 
     private static void Golden(TemporaryFolder folder, string name, string golden)
     {
-        foreach (string file in (string[])["config.json", ComponentFolder.WeightFile]) folder.Write($"{name}/{file}", File.ReadAllBytes(Path.Combine(GoldenFolder.Path, golden, file)));
+        foreach (string file in (string[])["config.json", ComponentFolder.WeightFile]) folder.Write($"{name}/{file}", File.ReadAllBytes(Repository.Golden(golden, file)));
     }
 
     private static void Text(TemporaryFolder folder, string suffix, string className, int width, int seed)

@@ -1,5 +1,6 @@
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Pipelines;
 
@@ -9,7 +10,7 @@ internal static class TinyModel
     /// <summary>Writes the folder into a temporary one and returns its path.</summary>
     public static string Write(TemporaryFolder folder, Action<string>? change = null)
     {
-        string golden = Path.Combine(GoldenFolder.Path, "unet2d_class");
+        string golden = Repository.Golden("unet2d_class");
         folder.Write("model_index.json", """
             { "_class_name": "ClassConditionalDiffusionPipeline", "unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDIMScheduler"],
               "id2label": { "0": "t-shirt", "1": "trouser" }, "null_label": 10, "default_guidance_scale": 1.25, "default_num_inference_steps": 4 }

@@ -2,7 +2,7 @@ using System.Text.Json;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
-using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Reference;
 
@@ -14,8 +14,8 @@ internal sealed class GoldenOp : IDisposable
 
     private GoldenOp(string name)
     {
-        _file = SafeTensorsFile.Open(Path.Combine(GoldenFolder.Path, $"{name}.safetensors"));
-        using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(GoldenFolder.Path, $"{name}.json")));
+        _file = SafeTensorsFile.Open(Repository.Golden($"{name}.safetensors"));
+        using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(Repository.Golden($"{name}.json")));
         _definition = document.RootElement.Clone();
         Inputs = [];
         Graph = Build(_definition.GetProperty("op").GetString()!);
@@ -41,7 +41,7 @@ internal sealed class GoldenOp : IDisposable
     /// <summary>Names of the cases that are one op of a graph; softmax alone is part of attention.</summary>
     public static IEnumerable<string> Names()
     {
-        using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(GoldenFolder.Path, "index.json")));
+        using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Repository.Golden("index.json")));
         return [.. index.RootElement.GetProperty("cases").EnumerateArray()
             .Where(entry => entry.GetProperty("kind").GetString() == "op")
             .Select(entry => entry.GetProperty("name").GetString()!)

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using LowBitDiffusion.Schedulers;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Schedulers;
 
@@ -9,7 +10,7 @@ public sealed class SchedulerConfigTests
     private static readonly SamplingRun Run = new(10, 1, 8);
 
     private static readonly string[] Files =
-        [.. Directory.GetFiles(Path.Combine(SamplingGoldens.Root, "schedulers", "config_files"), "*.json", SearchOption.AllDirectories)];
+        [.. Directory.GetFiles(Repository.Golden("schedulers", "config_files"), "*.json", SearchOption.AllDirectories)];
 
     [TestCaseSource(nameof(Files))]
     public void FilesOfDiffusersAreUnderstood(string file)

@@ -2,6 +2,7 @@ using System.Text.Json;
 using FsCheck;
 using FsCheck.Fluent;
 using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 using LowBitDiffusion.Tokenizers;
 
 namespace LowBitDiffusion.Tests.Tokenizers;
@@ -9,7 +10,7 @@ namespace LowBitDiffusion.Tests.Tokenizers;
 /// <summary>The same tokens as the reference tokenizer, for every text.</summary>
 public sealed class ClipTokenizerTests
 {
-    private static readonly string Folder = Path.Combine(GoldenFolder.Path, "clip_tokenizer");
+    private static readonly string Folder = Repository.Golden("clip_tokenizer");
     private static readonly Lazy<ClipTokenizer> Tokenizer = new(() => ClipTokenizer.Open(Folder));
 
     public static IEnumerable<TestCaseData> Cases()

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 using LowBitDiffusion.Verification;
 
 namespace LowBitDiffusion.Tests.Verification;
@@ -8,7 +9,7 @@ namespace LowBitDiffusion.Tests.Verification;
 /// <summary>Verification finds what is wrong: differences, missing outputs, files that do not fit.</summary>
 public sealed class GoldenCaseTests
 {
-    private static readonly string Folder = Path.Combine(GoldenFolder.Path, "unet2d_attn_resnet");
+    private static readonly string Folder = Repository.Golden("unet2d_attn_resnet");
 
     [Test]
     public void A_difference_beyond_the_stated_tolerance_does_not_pass()
@@ -52,7 +53,7 @@ public sealed class GoldenCaseTests
     public void One_timestep_serves_the_whole_batch()
     {
         using TemporaryFolder folder = new();
-        foreach (string file in Directory.GetFiles(Path.Combine(GoldenFolder.Path, "unet2d_ddpm_cifar"))) File.Copy(file, folder[Path.GetFileName(file)]);
+        foreach (string file in Directory.GetFiles(Repository.Golden("unet2d_ddpm_cifar"))) File.Copy(file, folder[Path.GetFileName(file)]);
         int timesteps = 0;
         Rewrite(folder["io.safetensors"], "in.timestep", [], [500]);
         using GoldenCase golden = GoldenCase.Open(folder.Path);

@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Formats.Checkpoints;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Tests.Shared;
 using NUnit.Framework.Constraints;
 
 namespace LowBitDiffusion.Tests.Formats.Checkpoints;
@@ -198,7 +199,7 @@ public sealed class SingleFileCheckpointTests
     public void The_tokenizer_is_the_published_one()
     {
         ModelFolder model = Open(TinyCheckpoint.Create("sd21"), "model.safetensors", DType.F32);
-        string golden = Path.Combine(GoldenFolder.Path, "clip_tokenizer");
+        string golden = Repository.Golden("clip_tokenizer");
         Assert.That(model.FilesOf("tokenizer"), Is.EquivalentTo(new[] { "vocab.json", "merges.txt", "tokenizer_config.json" }));
         Assert.That(model.ReadFile("tokenizer", "merges.txt"), Is.EqualTo(File.ReadAllBytes(Path.Combine(golden, "merges.txt"))));
         Assert.That(JsonNode.DeepEquals(JsonNode.Parse(model.ReadFile("tokenizer", "vocab.json")), JsonNode.Parse(File.ReadAllText(Path.Combine(golden, "vocab.json")))), Is.True, "vocabulary");

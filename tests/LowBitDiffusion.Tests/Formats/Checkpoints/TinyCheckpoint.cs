@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Formats.Checkpoints;
 
@@ -45,7 +46,7 @@ internal static class TinyCheckpoint
         return path;
     }
 
-    private static JsonObject Config(string name) => JsonNode.Parse(File.ReadAllText(Path.Combine(GoldenFolder.Path, name, "config.json")))!.AsObject();
+    private static JsonObject Config(string name) => JsonNode.Parse(File.ReadAllText(Repository.Golden(name, "config.json")))!.AsObject();
 
-    private static ITensorSource Golden(string name) => ComponentFolder.Open(Path.Combine(GoldenFolder.Path, name)).Weights;
+    private static ITensorSource Golden(string name) => ComponentFolder.Open(Repository.Golden(name)).Weights;
 }
