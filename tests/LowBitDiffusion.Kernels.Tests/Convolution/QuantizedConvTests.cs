@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Kernels.Tests.Convolution;
 
@@ -60,16 +61,9 @@ public sealed class QuantizedConvTests(InstructionSet set)
         problem.Run(_kernel, _pool, weights, repeats: 2);
 
         // The test's own buffers are the same for one call and for many; helpers run the same code as the caller.
-        long one = Allocated(repeats: 1), many = Allocated(repeats: 101);
+        long one = Allocation.Of(() => problem.Run(_kernel, _pool, weights, repeats: 1)), many = Allocation.Of(() => problem.Run(_kernel, _pool, weights, repeats: 101));
 
         Assert.That(many - one, Is.Zero, "bytes of 100 calls");
-
-        long Allocated(int repeats)
-        {
-            long before = GC.GetAllocatedBytesForCurrentThread();
-            problem.Run(_kernel, _pool, weights, repeats);
-            return GC.GetAllocatedBytesForCurrentThread() - before;
-        }
     }
 
     private static void AssertSameBits(float[] found, float[] expected)

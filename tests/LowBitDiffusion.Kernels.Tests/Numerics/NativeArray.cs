@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using LowBitDiffusion.Kernels.Memory;
 using LowBitDiffusion.Kernels.Numerics;
 using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Kernels.Tests.Numerics;
 
@@ -48,19 +49,8 @@ internal static unsafe class NativeArrays
 
     public static NativeArray<float> Random(int length, int seed, double scale = 1) => new(Normal(length, seed, scale));
 
-    /// <summary>Asserts that a call allocates nothing on the managed heap; objects that the worker pool's waits create once may appear in some of the runs.</summary>
-    public static void AllocatesNothing(Action call)
-    {
-        long least = long.MaxValue;
-        for (int i = 0; i < 6; i++)
-        {
-            long before = GC.GetAllocatedBytesForCurrentThread();
-            call();
-            least = Math.Min(least, GC.GetAllocatedBytesForCurrentThread() - before);
-        }
-
-        Assert.That(least, Is.Zero, "bytes allocated by a call");
-    }
+    /// <summary>Asserts that a call allocates nothing on the managed heap.</summary>
+    public static void AllocatesNothing(Action call) => Assert.That(Allocation.Of(call), Is.Zero, "bytes allocated by a call");
 
     /// <summary>Runs a computation at every supported level and with 1, 2 and 3 threads, and asserts that all give the bytes of the first.</summary>
     public static void SameBytes(Func<WorkerPool, SimdLevel, byte[]> compute, bool acrossLevels = true)

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Kernels.Tests.Threading;
 
@@ -78,11 +79,13 @@ public sealed class WorkerPoolTests
         using WorkerPool pool = new(2);
         int[] done = new int[4];
         pool.For(4, new Counting(done));
-        long before = GC.GetAllocatedBytesForCurrentThread();
 
-        for (int i = 0; i < 1000; i++) pool.For(4, new Counting(done));
+        long bytes = Allocation.Of(() =>
+        {
+            for (int i = 0; i < 1000; i++) pool.For(4, new Counting(done));
+        });
 
-        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero, "bytes on the caller's thread");
+        Assert.That(bytes, Is.Zero, "bytes on the caller's thread");
     }
 
     [Test]

@@ -40,10 +40,12 @@ public sealed class PlannedNetworkTests
         model.Network.Prepare([900, 500, 0], model.Conditions);
         for (int step = 0; step < 3; step++) model.Network.Predict(step, model.Sample, prediction);
 
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int step = 0; step < 3; step++) model.Network.Predict(step, model.Sample, prediction);
+        long bytes = Allocation.Of(() =>
+        {
+            for (int step = 0; step < 3; step++) model.Network.Predict(step, model.Sample, prediction);
+        });
 
-        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
+        Assert.That(bytes, Is.Zero, "bytes of three steps");
     }
 
     [Test]
