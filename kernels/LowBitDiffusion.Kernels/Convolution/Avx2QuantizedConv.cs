@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using LowBitDiffusion.Kernels.Dispatch;
+using LowBitDiffusion.Kernels.Numerics;
 
 namespace LowBitDiffusion.Kernels.Convolution;
 
@@ -39,14 +40,14 @@ internal sealed unsafe class Avx2QuantizedConv : PanelQuantizedConv
         bool small = tile.MaxMagnitude <= SmallCode;
         switch (tile.RowCount)
         {
-            case 1: Multiply<Rows1>(tile, small); break;
-            case 2: Multiply<Rows2>(tile, small); break;
-            case 3: Multiply<Rows3>(tile, small); break;
-            default: Multiply<Rows4>(tile, small); break;
+            case 1: Multiply<Size1>(tile, small); break;
+            case 2: Multiply<Size2>(tile, small); break;
+            case 3: Multiply<Size3>(tile, small); break;
+            default: Multiply<Size4>(tile, small); break;
         }
     }
 
-    private static void Multiply<TRows>(in SumTile tile, bool small) where TRows : struct, IRowCount
+    private static void Multiply<TRows>(in SumTile tile, bool small) where TRows : struct, ISize
     {
         if (small)
         {
@@ -59,7 +60,7 @@ internal sealed unsafe class Avx2QuantizedConv : PanelQuantizedConv
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void MultiplyWide<TRows>(in SumTile tile) where TRows : struct, IRowCount
+    private static void MultiplyWide<TRows>(in SumTile tile) where TRows : struct, ISize
     {
         Vector256<int> s00 = default, s01 = default, s10 = default, s11 = default, s20 = default, s21 = default, s30 = default, s31 = default;
         sbyte* codes = (sbyte*)tile.Codes;
@@ -70,29 +71,29 @@ internal sealed unsafe class Avx2QuantizedConv : PanelQuantizedConv
             {
                 nint offset = tile.Offset + (row * tile.KernelRowStep) + (column * tile.ColumnStep);
                 byte* a0 = tile.Rows[0] + offset;
-                byte* a1 = TRows.Count > 1 ? tile.Rows[1] + offset : null;
-                byte* a2 = TRows.Count > 2 ? tile.Rows[2] + offset : null;
-                byte* a3 = TRows.Count > 3 ? tile.Rows[3] + offset : null;
+                byte* a1 = TRows.Value > 1 ? tile.Rows[1] + offset : null;
+                byte* a2 = TRows.Value > 2 ? tile.Rows[2] + offset : null;
+                byte* a3 = TRows.Value > 3 ? tile.Rows[3] + offset : null;
                 for (nint k = 0; k < length; k += 4, codes += 64)
                 {
                     Vector256<short> w0 = Avx.LoadVector256(codes).AsInt16(), w1 = Avx.LoadVector256(codes + 32).AsInt16();
                     Vector256<short> even0 = Even(w0), odd0 = Odd(w0), even1 = Even(w1), odd1 = Odd(w1);
                     AddWide(a0 + k, even0, odd0, even1, odd1, ref s00, ref s01);
-                    if (TRows.Count > 1) AddWide(a1 + k, even0, odd0, even1, odd1, ref s10, ref s11);
-                    if (TRows.Count > 2) AddWide(a2 + k, even0, odd0, even1, odd1, ref s20, ref s21);
-                    if (TRows.Count > 3) AddWide(a3 + k, even0, odd0, even1, odd1, ref s30, ref s31);
+                    if (TRows.Value > 1) AddWide(a1 + k, even0, odd0, even1, odd1, ref s10, ref s11);
+                    if (TRows.Value > 2) AddWide(a2 + k, even0, odd0, even1, odd1, ref s20, ref s21);
+                    if (TRows.Value > 3) AddWide(a3 + k, even0, odd0, even1, odd1, ref s30, ref s31);
                 }
             }
         }
 
         Store(tile.Sums, s00, s01);
-        if (TRows.Count > 1) Store(tile.Sums + 16, s10, s11);
-        if (TRows.Count > 2) Store(tile.Sums + 32, s20, s21);
-        if (TRows.Count > 3) Store(tile.Sums + 48, s30, s31);
+        if (TRows.Value > 1) Store(tile.Sums + 16, s10, s11);
+        if (TRows.Value > 2) Store(tile.Sums + 32, s20, s21);
+        if (TRows.Value > 3) Store(tile.Sums + 48, s30, s31);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void MultiplySmall<TRows>(in SumTile tile) where TRows : struct, IRowCount
+    private static void MultiplySmall<TRows>(in SumTile tile) where TRows : struct, ISize
     {
         Vector256<int> s00 = default, s01 = default, s10 = default, s11 = default, s20 = default, s21 = default, s30 = default, s31 = default;
         sbyte* codes = (sbyte*)tile.Codes;
@@ -103,24 +104,24 @@ internal sealed unsafe class Avx2QuantizedConv : PanelQuantizedConv
             {
                 nint offset = tile.Offset + (row * tile.KernelRowStep) + (column * tile.ColumnStep);
                 byte* a0 = tile.Rows[0] + offset;
-                byte* a1 = TRows.Count > 1 ? tile.Rows[1] + offset : null;
-                byte* a2 = TRows.Count > 2 ? tile.Rows[2] + offset : null;
-                byte* a3 = TRows.Count > 3 ? tile.Rows[3] + offset : null;
+                byte* a1 = TRows.Value > 1 ? tile.Rows[1] + offset : null;
+                byte* a2 = TRows.Value > 2 ? tile.Rows[2] + offset : null;
+                byte* a3 = TRows.Value > 3 ? tile.Rows[3] + offset : null;
                 for (nint k = 0; k < length; k += 4, codes += 64)
                 {
                     Vector256<sbyte> w0 = Avx.LoadVector256(codes), w1 = Avx.LoadVector256(codes + 32);
                     AddSmall(a0 + k, w0, w1, ref s00, ref s01);
-                    if (TRows.Count > 1) AddSmall(a1 + k, w0, w1, ref s10, ref s11);
-                    if (TRows.Count > 2) AddSmall(a2 + k, w0, w1, ref s20, ref s21);
-                    if (TRows.Count > 3) AddSmall(a3 + k, w0, w1, ref s30, ref s31);
+                    if (TRows.Value > 1) AddSmall(a1 + k, w0, w1, ref s10, ref s11);
+                    if (TRows.Value > 2) AddSmall(a2 + k, w0, w1, ref s20, ref s21);
+                    if (TRows.Value > 3) AddSmall(a3 + k, w0, w1, ref s30, ref s31);
                 }
             }
         }
 
         Store(tile.Sums, s00, s01);
-        if (TRows.Count > 1) Store(tile.Sums + 16, s10, s11);
-        if (TRows.Count > 2) Store(tile.Sums + 32, s20, s21);
-        if (TRows.Count > 3) Store(tile.Sums + 48, s30, s31);
+        if (TRows.Value > 1) Store(tile.Sums + 16, s10, s11);
+        if (TRows.Value > 2) Store(tile.Sums + 32, s20, s21);
+        if (TRows.Value > 3) Store(tile.Sums + 48, s30, s31);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using LowBitDiffusion.Kernels.Dispatch;
+using LowBitDiffusion.Kernels.Numerics;
 
 namespace LowBitDiffusion.Kernels.Convolution;
 
@@ -37,18 +38,18 @@ internal sealed unsafe class Avx512BWQuantizedConv : PanelQuantizedConv
         bool small = tile.MaxMagnitude <= SmallCode;
         switch (tile.RowCount)
         {
-            case 1: Multiply<Rows1>(tile, small); break;
-            case 2: Multiply<Rows2>(tile, small); break;
-            case 3: Multiply<Rows3>(tile, small); break;
-            case 4: Multiply<Rows4>(tile, small); break;
-            case 5: Multiply<Rows5>(tile, small); break;
-            case 6: Multiply<Rows6>(tile, small); break;
-            case 7: Multiply<Rows7>(tile, small); break;
-            default: Multiply<Rows8>(tile, small); break;
+            case 1: Multiply<Size1>(tile, small); break;
+            case 2: Multiply<Size2>(tile, small); break;
+            case 3: Multiply<Size3>(tile, small); break;
+            case 4: Multiply<Size4>(tile, small); break;
+            case 5: Multiply<Size5>(tile, small); break;
+            case 6: Multiply<Size6>(tile, small); break;
+            case 7: Multiply<Size7>(tile, small); break;
+            default: Multiply<Size8>(tile, small); break;
         }
     }
 
-    private static void Multiply<TRows>(in SumTile tile, bool small) where TRows : struct, IRowCount
+    private static void Multiply<TRows>(in SumTile tile, bool small) where TRows : struct, ISize
     {
         if (small)
         {
@@ -61,7 +62,7 @@ internal sealed unsafe class Avx512BWQuantizedConv : PanelQuantizedConv
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void MultiplyWide<TRows>(in SumTile tile) where TRows : struct, IRowCount
+    private static void MultiplyWide<TRows>(in SumTile tile) where TRows : struct, ISize
     {
         Vector512<int> s00 = default, s01 = default, s10 = default, s11 = default, s20 = default, s21 = default, s30 = default, s31 = default;
         Vector512<int> s40 = default, s41 = default, s50 = default, s51 = default, s60 = default, s61 = default, s70 = default, s71 = default;
@@ -73,41 +74,41 @@ internal sealed unsafe class Avx512BWQuantizedConv : PanelQuantizedConv
             {
                 nint offset = tile.Offset + (row * tile.KernelRowStep) + (column * tile.ColumnStep);
                 byte* a0 = tile.Rows[0] + offset;
-                byte* a1 = TRows.Count > 1 ? tile.Rows[1] + offset : null;
-                byte* a2 = TRows.Count > 2 ? tile.Rows[2] + offset : null;
-                byte* a3 = TRows.Count > 3 ? tile.Rows[3] + offset : null;
-                byte* a4 = TRows.Count > 4 ? tile.Rows[4] + offset : null;
-                byte* a5 = TRows.Count > 5 ? tile.Rows[5] + offset : null;
-                byte* a6 = TRows.Count > 6 ? tile.Rows[6] + offset : null;
-                byte* a7 = TRows.Count > 7 ? tile.Rows[7] + offset : null;
+                byte* a1 = TRows.Value > 1 ? tile.Rows[1] + offset : null;
+                byte* a2 = TRows.Value > 2 ? tile.Rows[2] + offset : null;
+                byte* a3 = TRows.Value > 3 ? tile.Rows[3] + offset : null;
+                byte* a4 = TRows.Value > 4 ? tile.Rows[4] + offset : null;
+                byte* a5 = TRows.Value > 5 ? tile.Rows[5] + offset : null;
+                byte* a6 = TRows.Value > 6 ? tile.Rows[6] + offset : null;
+                byte* a7 = TRows.Value > 7 ? tile.Rows[7] + offset : null;
                 for (nint k = 0; k < length; k += 4, codes += 128)
                 {
                     Vector512<short> w0 = Avx512BW.LoadVector512(codes).AsInt16(), w1 = Avx512BW.LoadVector512(codes + 64).AsInt16();
                     Vector512<short> even0 = Even(w0), odd0 = Odd(w0), even1 = Even(w1), odd1 = Odd(w1);
                     AddWide(a0 + k, even0, odd0, even1, odd1, ref s00, ref s01);
-                    if (TRows.Count > 1) AddWide(a1 + k, even0, odd0, even1, odd1, ref s10, ref s11);
-                    if (TRows.Count > 2) AddWide(a2 + k, even0, odd0, even1, odd1, ref s20, ref s21);
-                    if (TRows.Count > 3) AddWide(a3 + k, even0, odd0, even1, odd1, ref s30, ref s31);
-                    if (TRows.Count > 4) AddWide(a4 + k, even0, odd0, even1, odd1, ref s40, ref s41);
-                    if (TRows.Count > 5) AddWide(a5 + k, even0, odd0, even1, odd1, ref s50, ref s51);
-                    if (TRows.Count > 6) AddWide(a6 + k, even0, odd0, even1, odd1, ref s60, ref s61);
-                    if (TRows.Count > 7) AddWide(a7 + k, even0, odd0, even1, odd1, ref s70, ref s71);
+                    if (TRows.Value > 1) AddWide(a1 + k, even0, odd0, even1, odd1, ref s10, ref s11);
+                    if (TRows.Value > 2) AddWide(a2 + k, even0, odd0, even1, odd1, ref s20, ref s21);
+                    if (TRows.Value > 3) AddWide(a3 + k, even0, odd0, even1, odd1, ref s30, ref s31);
+                    if (TRows.Value > 4) AddWide(a4 + k, even0, odd0, even1, odd1, ref s40, ref s41);
+                    if (TRows.Value > 5) AddWide(a5 + k, even0, odd0, even1, odd1, ref s50, ref s51);
+                    if (TRows.Value > 6) AddWide(a6 + k, even0, odd0, even1, odd1, ref s60, ref s61);
+                    if (TRows.Value > 7) AddWide(a7 + k, even0, odd0, even1, odd1, ref s70, ref s71);
                 }
             }
         }
 
         Store(tile.Sums, s00, s01);
-        if (TRows.Count > 1) Store(tile.Sums + 32, s10, s11);
-        if (TRows.Count > 2) Store(tile.Sums + 64, s20, s21);
-        if (TRows.Count > 3) Store(tile.Sums + 96, s30, s31);
-        if (TRows.Count > 4) Store(tile.Sums + 128, s40, s41);
-        if (TRows.Count > 5) Store(tile.Sums + 160, s50, s51);
-        if (TRows.Count > 6) Store(tile.Sums + 192, s60, s61);
-        if (TRows.Count > 7) Store(tile.Sums + 224, s70, s71);
+        if (TRows.Value > 1) Store(tile.Sums + 32, s10, s11);
+        if (TRows.Value > 2) Store(tile.Sums + 64, s20, s21);
+        if (TRows.Value > 3) Store(tile.Sums + 96, s30, s31);
+        if (TRows.Value > 4) Store(tile.Sums + 128, s40, s41);
+        if (TRows.Value > 5) Store(tile.Sums + 160, s50, s51);
+        if (TRows.Value > 6) Store(tile.Sums + 192, s60, s61);
+        if (TRows.Value > 7) Store(tile.Sums + 224, s70, s71);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void MultiplySmall<TRows>(in SumTile tile) where TRows : struct, IRowCount
+    private static void MultiplySmall<TRows>(in SumTile tile) where TRows : struct, ISize
     {
         Vector512<int> s00 = default, s01 = default, s10 = default, s11 = default, s20 = default, s21 = default, s30 = default, s31 = default;
         Vector512<int> s40 = default, s41 = default, s50 = default, s51 = default, s60 = default, s61 = default, s70 = default, s71 = default;
@@ -119,36 +120,36 @@ internal sealed unsafe class Avx512BWQuantizedConv : PanelQuantizedConv
             {
                 nint offset = tile.Offset + (row * tile.KernelRowStep) + (column * tile.ColumnStep);
                 byte* a0 = tile.Rows[0] + offset;
-                byte* a1 = TRows.Count > 1 ? tile.Rows[1] + offset : null;
-                byte* a2 = TRows.Count > 2 ? tile.Rows[2] + offset : null;
-                byte* a3 = TRows.Count > 3 ? tile.Rows[3] + offset : null;
-                byte* a4 = TRows.Count > 4 ? tile.Rows[4] + offset : null;
-                byte* a5 = TRows.Count > 5 ? tile.Rows[5] + offset : null;
-                byte* a6 = TRows.Count > 6 ? tile.Rows[6] + offset : null;
-                byte* a7 = TRows.Count > 7 ? tile.Rows[7] + offset : null;
+                byte* a1 = TRows.Value > 1 ? tile.Rows[1] + offset : null;
+                byte* a2 = TRows.Value > 2 ? tile.Rows[2] + offset : null;
+                byte* a3 = TRows.Value > 3 ? tile.Rows[3] + offset : null;
+                byte* a4 = TRows.Value > 4 ? tile.Rows[4] + offset : null;
+                byte* a5 = TRows.Value > 5 ? tile.Rows[5] + offset : null;
+                byte* a6 = TRows.Value > 6 ? tile.Rows[6] + offset : null;
+                byte* a7 = TRows.Value > 7 ? tile.Rows[7] + offset : null;
                 for (nint k = 0; k < length; k += 4, codes += 128)
                 {
                     Vector512<sbyte> w0 = Avx512BW.LoadVector512(codes), w1 = Avx512BW.LoadVector512(codes + 64);
                     AddSmall(a0 + k, w0, w1, ref s00, ref s01);
-                    if (TRows.Count > 1) AddSmall(a1 + k, w0, w1, ref s10, ref s11);
-                    if (TRows.Count > 2) AddSmall(a2 + k, w0, w1, ref s20, ref s21);
-                    if (TRows.Count > 3) AddSmall(a3 + k, w0, w1, ref s30, ref s31);
-                    if (TRows.Count > 4) AddSmall(a4 + k, w0, w1, ref s40, ref s41);
-                    if (TRows.Count > 5) AddSmall(a5 + k, w0, w1, ref s50, ref s51);
-                    if (TRows.Count > 6) AddSmall(a6 + k, w0, w1, ref s60, ref s61);
-                    if (TRows.Count > 7) AddSmall(a7 + k, w0, w1, ref s70, ref s71);
+                    if (TRows.Value > 1) AddSmall(a1 + k, w0, w1, ref s10, ref s11);
+                    if (TRows.Value > 2) AddSmall(a2 + k, w0, w1, ref s20, ref s21);
+                    if (TRows.Value > 3) AddSmall(a3 + k, w0, w1, ref s30, ref s31);
+                    if (TRows.Value > 4) AddSmall(a4 + k, w0, w1, ref s40, ref s41);
+                    if (TRows.Value > 5) AddSmall(a5 + k, w0, w1, ref s50, ref s51);
+                    if (TRows.Value > 6) AddSmall(a6 + k, w0, w1, ref s60, ref s61);
+                    if (TRows.Value > 7) AddSmall(a7 + k, w0, w1, ref s70, ref s71);
                 }
             }
         }
 
         Store(tile.Sums, s00, s01);
-        if (TRows.Count > 1) Store(tile.Sums + 32, s10, s11);
-        if (TRows.Count > 2) Store(tile.Sums + 64, s20, s21);
-        if (TRows.Count > 3) Store(tile.Sums + 96, s30, s31);
-        if (TRows.Count > 4) Store(tile.Sums + 128, s40, s41);
-        if (TRows.Count > 5) Store(tile.Sums + 160, s50, s51);
-        if (TRows.Count > 6) Store(tile.Sums + 192, s60, s61);
-        if (TRows.Count > 7) Store(tile.Sums + 224, s70, s71);
+        if (TRows.Value > 1) Store(tile.Sums + 32, s10, s11);
+        if (TRows.Value > 2) Store(tile.Sums + 64, s20, s21);
+        if (TRows.Value > 3) Store(tile.Sums + 96, s30, s31);
+        if (TRows.Value > 4) Store(tile.Sums + 128, s40, s41);
+        if (TRows.Value > 5) Store(tile.Sums + 160, s50, s51);
+        if (TRows.Value > 6) Store(tile.Sums + 192, s60, s61);
+        if (TRows.Value > 7) Store(tile.Sums + 224, s70, s71);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using LowBitDiffusion.Kernels.Dispatch;
+using LowBitDiffusion.Kernels.Numerics;
 
 namespace LowBitDiffusion.Kernels.Convolution;
 
@@ -47,19 +48,19 @@ internal sealed unsafe class AvxVnniQuantizedConv : PanelQuantizedConv
     {
         switch (tile.RowCount)
         {
-            case 1: Multiply<TCodes, Rows1>(tile); break;
-            case 2: Multiply<TCodes, Rows2>(tile); break;
-            case 3: Multiply<TCodes, Rows3>(tile); break;
-            case 4: Multiply<TCodes, Rows4>(tile); break;
-            case 5: Multiply<TCodes, Rows5>(tile); break;
-            default: Multiply<TCodes, Rows6>(tile); break;
+            case 1: Multiply<TCodes, Size1>(tile); break;
+            case 2: Multiply<TCodes, Size2>(tile); break;
+            case 3: Multiply<TCodes, Size3>(tile); break;
+            case 4: Multiply<TCodes, Size4>(tile); break;
+            case 5: Multiply<TCodes, Size5>(tile); break;
+            default: Multiply<TCodes, Size6>(tile); break;
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Multiply<TCodes, TRows>(in SumTile tile)
         where TCodes : struct, ICodes
-        where TRows : struct, IRowCount
+        where TRows : struct, ISize
     {
         Vector256<int> s00 = default, s01 = default, s10 = default, s11 = default, s20 = default, s21 = default;
         Vector256<int> s30 = default, s31 = default, s40 = default, s41 = default, s50 = default, s51 = default;
@@ -71,30 +72,30 @@ internal sealed unsafe class AvxVnniQuantizedConv : PanelQuantizedConv
             {
                 nint offset = tile.Offset + (row * tile.KernelRowStep) + (column * tile.ColumnStep);
                 byte* a0 = tile.Rows[0] + offset;
-                byte* a1 = TRows.Count > 1 ? tile.Rows[1] + offset : null;
-                byte* a2 = TRows.Count > 2 ? tile.Rows[2] + offset : null;
-                byte* a3 = TRows.Count > 3 ? tile.Rows[3] + offset : null;
-                byte* a4 = TRows.Count > 4 ? tile.Rows[4] + offset : null;
-                byte* a5 = TRows.Count > 5 ? tile.Rows[5] + offset : null;
+                byte* a1 = TRows.Value > 1 ? tile.Rows[1] + offset : null;
+                byte* a2 = TRows.Value > 2 ? tile.Rows[2] + offset : null;
+                byte* a3 = TRows.Value > 3 ? tile.Rows[3] + offset : null;
+                byte* a4 = TRows.Value > 4 ? tile.Rows[4] + offset : null;
+                byte* a5 = TRows.Value > 5 ? tile.Rows[5] + offset : null;
                 for (nint k = 0; k < length; k += 4, codes += TCodes.GroupBytes)
                 {
                     (Vector256<sbyte> w0, Vector256<sbyte> w1) = TCodes.Load(codes);
                     Add(a0 + k, w0, w1, ref s00, ref s01);
-                    if (TRows.Count > 1) Add(a1 + k, w0, w1, ref s10, ref s11);
-                    if (TRows.Count > 2) Add(a2 + k, w0, w1, ref s20, ref s21);
-                    if (TRows.Count > 3) Add(a3 + k, w0, w1, ref s30, ref s31);
-                    if (TRows.Count > 4) Add(a4 + k, w0, w1, ref s40, ref s41);
-                    if (TRows.Count > 5) Add(a5 + k, w0, w1, ref s50, ref s51);
+                    if (TRows.Value > 1) Add(a1 + k, w0, w1, ref s10, ref s11);
+                    if (TRows.Value > 2) Add(a2 + k, w0, w1, ref s20, ref s21);
+                    if (TRows.Value > 3) Add(a3 + k, w0, w1, ref s30, ref s31);
+                    if (TRows.Value > 4) Add(a4 + k, w0, w1, ref s40, ref s41);
+                    if (TRows.Value > 5) Add(a5 + k, w0, w1, ref s50, ref s51);
                 }
             }
         }
 
         Store<TCodes>(tile.Sums, s00, s01);
-        if (TRows.Count > 1) Store<TCodes>(tile.Sums + 16, s10, s11);
-        if (TRows.Count > 2) Store<TCodes>(tile.Sums + 32, s20, s21);
-        if (TRows.Count > 3) Store<TCodes>(tile.Sums + 48, s30, s31);
-        if (TRows.Count > 4) Store<TCodes>(tile.Sums + 64, s40, s41);
-        if (TRows.Count > 5) Store<TCodes>(tile.Sums + 80, s50, s51);
+        if (TRows.Value > 1) Store<TCodes>(tile.Sums + 16, s10, s11);
+        if (TRows.Value > 2) Store<TCodes>(tile.Sums + 32, s20, s21);
+        if (TRows.Value > 3) Store<TCodes>(tile.Sums + 48, s30, s31);
+        if (TRows.Value > 4) Store<TCodes>(tile.Sums + 64, s40, s41);
+        if (TRows.Value > 5) Store<TCodes>(tile.Sums + 80, s50, s51);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
