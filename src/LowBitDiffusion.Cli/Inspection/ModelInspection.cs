@@ -1,4 +1,5 @@
 using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Models;
 
 namespace LowBitDiffusion.Cli.Inspection;
 

@@ -1,6 +1,7 @@
 using System.Text.Json.Serialization;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Models;
 using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Cli.Inspection;
