@@ -11,7 +11,11 @@ namespace LowBitDiffusion.Quantizer.Calibration;
 /// <param name="Seed">Seed of the first picture; the others follow.</param>
 /// <param name="Range">How ranges are chosen.</param>
 /// <param name="Split">Which inputs are split in two.</param>
-public sealed record CalibrationOptions(SamplingSettings Sampling, int Images = 64, int Batch = 8, ulong Seed = 0, RangeMethod Range = RangeMethod.Mse, SplitInputs Split = SplitInputs.Concatenations);
+public sealed record CalibrationOptions(SamplingSettings Sampling, int Images = 64, int Batch = 8, ulong Seed = 0, RangeMethod Range = RangeMethod.Mse, SplitInputs Split = SplitInputs.Concatenations)
+{
+    /// <summary>Whether every timestep has a range of its own; else one serves all.</summary>
+    public bool PerTimestep { get; init; } = true;
+}
 
 /// <summary>Ranges of the inputs of all calibrated layers.</summary>
 /// <param name="Timesteps">Calibrated timesteps, ascending.</param>
@@ -38,7 +42,7 @@ public static class Calibrator
     {
         if (options.Images < 1) throw new InvalidRequestException("images", $"expected at least one image to calibrate with, found {options.Images}");
         GuidedSampler sampler = new(model, options.Sampling, Math.Min(options.Batch, options.Images));
-        float[] timesteps = [.. sampler.Timesteps.Distinct().Order()];
+        float[] timesteps = options.PerTimestep ? [.. sampler.Timesteps.Distinct().Order()] : [0];
         Dictionary<string, ActivationRange> statistics = [];
         Dictionary<Node, List<ActivationRange>> watchers = [];
         using IObservedNetwork network = networks(sampler.InputShapes, graph => Watch(graph), cancellationToken);
@@ -54,7 +58,7 @@ public static class Calibrator
             // Step by step, because what depends on the timestep alone is computed, and shown, while a step is prepared.
             void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
             {
-                step = Array.BinarySearch(timesteps, sampler.Timesteps[call]);
+                step = options.PerTimestep ? Array.BinarySearch(timesteps, sampler.Timesteps[call]) : 0;
                 network.Prepare([sampler.Timesteps[call]], conditions, cancellationToken);
                 network.Predict(0, sample, prediction, cancellationToken);
                 progress?.Report((batch + (call + 1.0) / sampler.Timesteps.Count) / batches);

@@ -10,6 +10,9 @@ namespace LowBitDiffusion.Quantizer.Sampling;
 /// <param name="GuidanceScale">Scale of classifier-free guidance; 1 for none.</param>
 public sealed record SamplingSettings(int Steps, float GuidanceScale = 1)
 {
+    /// <summary>DDIM's η: 0 deterministic, 1 as much noise as DDPM. Other samplers ignore it.</summary>
+    public double Eta { get; init; }
+
     /// <summary>The model's own choices, and without any: 20 steps, no guidance.</summary>
     public static SamplingSettings For(SourceModel model) => new(model.Folder.DefaultSteps ?? 20, model.Labels.Count > 0 ? model.Folder.DefaultGuidanceScale ?? 1 : 1);
 }
@@ -42,6 +45,7 @@ public sealed class GuidedSampler
     {
         if (images < 1) throw new InvalidRequestException("batch", $"expected at least one image, found {images}");
         if (!float.IsFinite(settings.GuidanceScale)) throw new InvalidRequestException("guidance", $"expected a finite number, found {settings.GuidanceScale}");
+        if (!(settings.Eta >= 0 && double.IsFinite(settings.Eta))) throw new InvalidRequestException("eta", $"expected a number of at least 0, found {settings.Eta}");
         string[] unknown = [.. model.Network.InputNames.Except(["sample", "timestep", "class_labels"])];
         if (unknown.Length > 0) throw new InvalidRequestException("model", $"its network needs {string.Join(", ", unknown)}, expected sample, timestep and class_labels alone");
         if (model.HasLabels && model.Labels.Count == 0) throw new InvalidRequestException("model", "its network needs labels, and neither id2label nor the configuration says which there are");
@@ -123,7 +127,9 @@ public sealed class GuidedSampler
         return sample;
     }
 
-    private ReadOnlySpan<float> Guide(float[] prediction)
+    /// <summary>Guides a prediction in place: the guided one is in the first half, or all of it without guidance.</summary>
+    /// <param name="prediction">A prediction for the network's batch.</param>
+    internal Span<float> Guide(float[] prediction)
     {
         if (!Guided) return prediction;
         Span<float> conditional = prediction.AsSpan(0, prediction.Length / 2), unconditional = prediction.AsSpan(prediction.Length / 2);
@@ -131,5 +137,15 @@ public sealed class GuidedSampler
         return conditional;
     }
 
-    private IScheduler CreateScheduler() => SchedulerFactory.Create(_model.Scheduler, new SamplingRun(_settings.Steps, Images, _sampleLength));
+    /// <summary>Gradient of a prediction for that of the guided one: <c>de_label = g·de</c>, <c>de_null = (1 − g)·de</c>.</summary>
+    /// <param name="guided">Gradient of the guided prediction.</param>
+    internal float[] GuideBackward(ReadOnlySpan<float> guided)
+    {
+        if (!Guided) return guided.ToArray();
+        float[] gradient = new float[2 * guided.Length];
+        for (int i = 0; i < guided.Length; i++) (gradient[i], gradient[guided.Length + i]) = (_settings.GuidanceScale * guided[i], (1 - _settings.GuidanceScale) * guided[i]);
+        return gradient;
+    }
+
+    private IScheduler CreateScheduler() => SchedulerFactory.Create(_model.Scheduler, new SamplingRun(_settings.Steps, Images, _sampleLength) { Eta = _settings.Eta });
 }
