@@ -5,6 +5,9 @@ namespace LowBitDiffusion.Quantizer.Distillation;
 /// <summary>How a network is distilled. The defaults are those of EfficientDM's published script.</summary>
 public sealed record DistillationOptions
 {
+    /// <summary>Updates in the paper: 160 trajectories of 100 steps.</summary>
+    public const int PaperIterations = 16_000;
+
     /// <summary>Trajectories, one after the other; each step of one is an update.</summary>
     public int Epochs { get; init; } = 160;
 
@@ -58,9 +61,9 @@ public sealed record DistillationOptions
 /// <param name="TimeLeft">Estimate for all that is left.</param>
 public sealed record DistillationProgress(int Epoch, int Epochs, int Iteration, int Iterations, float Timestep, double Loss, TimeSpan TimeLeft);
 
-/// <summary>What a distillation did.</summary>
-/// <param name="Losses">Mean squared error per element of the guided prediction over each trajectory.</param>
-/// <param name="Timesteps">Timesteps of the trajectories, in their order.</param>
-/// <param name="SqnrBefore">Signal to quantization noise of the guided prediction at each timestep before, in decibels, on a trajectory that is not learned from.</param>
+/// <summary>What became of one step of the trajectories.</summary>
+/// <param name="Timestep">Its timestep.</param>
+/// <param name="SqnrBefore">Signal to quantization noise of the guided prediction before, in decibels, on a trajectory that is not learned from.</param>
 /// <param name="SqnrAfter">The same after.</param>
-public sealed record DistillationResult(IReadOnlyList<float> Losses, IReadOnlyList<float> Timesteps, IReadOnlyList<double> SqnrBefore, IReadOnlyList<double> SqnrAfter);
+/// <param name="Losses">Squared error per element of the guided prediction at each update.</param>
+public sealed record DistilledStep(float Timestep, double SqnrBefore, double SqnrAfter, IReadOnlyList<float> Losses);

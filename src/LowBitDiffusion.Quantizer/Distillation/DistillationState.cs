@@ -8,20 +8,16 @@ namespace LowBitDiffusion.Quantizer.Distillation;
 /// </summary>
 /// <param name="learned">What is learned, at its initial values.</param>
 /// <param name="settings">A description of everything else that a resumed run must share.</param>
-/// <param name="calls">Steps of a trajectory.</param>
-internal sealed class DistillationState(IReadOnlyList<LearnedVariable> learned, string settings, int calls)
+internal sealed class DistillationState(IReadOnlyList<LearnedVariable> learned, string settings)
 {
     private const string Format = "lowbit-distillation-1";
 
     private readonly string _fingerprint = TrainingState.Fingerprint(settings, learned);
 
     /// <summary>Updates made.</summary>
-    public int Iteration { get; set; }
+    public int Iteration => Losses.Count;
 
-    /// <summary>Sum of losses of the present trajectory.</summary>
-    public double LossSum { get; set; }
-
-    /// <summary>Mean loss of every finished trajectory.</summary>
+    /// <summary>Loss of every update.</summary>
     public List<float> Losses { get; } = [];
 
     /// <summary>Quality at each timestep before the first update.</summary>
@@ -31,7 +27,7 @@ internal sealed class DistillationState(IReadOnlyList<LearnedVariable> learned, 
     /// <exception cref="OutputException">The file cannot be written.</exception>
     public void Save(string path)
     {
-        TrainingState state = new TrainingState(Format, _fingerprint).Counter("iteration", Iteration).Counter("loss_sum", LossSum).Numbers("losses", [.. Losses]).Numbers("sqnr_before", SqnrBefore);
+        TrainingState state = new TrainingState(Format, _fingerprint).Counter("iteration", Iteration).Numbers("losses", [.. Losses]).Numbers("sqnr_before", SqnrBefore);
         foreach (LearnedVariable one in learned) state.Learned(one, optimizer: Iteration > 0);
         state.Save(path);
     }
@@ -41,10 +37,9 @@ internal sealed class DistillationState(IReadOnlyList<LearnedVariable> learned, 
     public void Load(string path)
     {
         using TrainingState.Reader state = TrainingState.Open(path, Format, _fingerprint);
-        Iteration = (int)state.Counter("iteration", int.MaxValue);
-        LossSum = state.Counter("loss_sum", double.MaxValue);
+        int iteration = (int)state.Counter("iteration", int.MaxValue);
         SqnrBefore = state.Numbers("sqnr_before");
-        Losses.AddRange(Iteration < calls ? [] : state.Numbers("losses", Iteration / calls));
+        Losses.AddRange(iteration == 0 ? [] : state.Numbers("losses", iteration));
         foreach (LearnedVariable one in learned) state.Learned(one, Iteration);
     }
 }

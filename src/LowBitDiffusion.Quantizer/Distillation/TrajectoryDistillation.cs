@@ -53,7 +53,7 @@ public sealed class TrajectoryDistillation
         _checkpoints = bytes > options.ActivationMemory ? NetworkPartition.Checkpoints(_graph) : [];
         _learned = Learned(student, options);
         // How often the state is saved and what is kept in memory do not change what is computed.
-        _state = new DistillationState(_learned, $"{options with { SaveEvery = 0, ActivationMemory = 0 }}", Calls);
+        _state = new DistillationState(_learned, $"{options with { SaveEvery = 0, ActivationMemory = 0 }}");
     }
 
     /// <summary>Updates of a trajectory.</summary>
@@ -69,7 +69,8 @@ public sealed class TrajectoryDistillation
     /// <exception cref="ModelFormatException">The state file is damaged or belongs to another run.</exception>
     /// <exception cref="OutputException">The state cannot be written.</exception>
     /// <exception cref="OperationCanceledException">The run was cancelled; the state is saved.</exception>
-    public DistillationResult Run(string? stateFile = null, IProgress<DistillationProgress>? progress = null, CancellationToken cancellationToken = default)
+    /// <returns>The steps of the trajectories, in their order.</returns>
+    public IReadOnlyList<DistilledStep> Run(string? stateFile = null, IProgress<DistillationProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         using PreparedModel prepared = new(_model.Network, _model.Weights);
         using PlannedNetwork teacher = prepared.Compile(_sampler.InputShapes, _pool, cancellationToken: cancellationToken);
@@ -95,23 +96,53 @@ public sealed class TrajectoryDistillation
 
         RequireFinite();
         if (stateFile is not null) _state.Save(stateFile);
-        return new DistillationResult(_state.Losses, _sampler.Timesteps, Array.ConvertAll(_state.SqnrBefore, sqnr => (double)sqnr), Array.ConvertAll(Measure(teacher, cancellationToken), sqnr => (double)sqnr));
+        float[] after = Measure(teacher, cancellationToken);
+        return [.. _sampler.Timesteps.Select((timestep, call) => new DistilledStep(timestep, _state.SqnrBefore[call], after[call], [.. _state.Losses.Where((_, iteration) => iteration % Calls == call)]))];
+    }
+
+    /// <summary>Makes updates for some seconds and tells how long one takes. What is learned thereby is of no use: the student is to be thrown away.</summary>
+    /// <param name="seconds">For how long; the compiler needs some to optimise what it runs.</param>
+    /// <param name="cancellationToken">Checked between nodes.</param>
+    public double SecondsPerUpdate(double seconds, CancellationToken cancellationToken = default)
+    {
+        using PreparedModel prepared = new(_model.Network, _model.Weights);
+        using PlannedNetwork teacher = prepared.Compile(_sampler.InputShapes, _pool, cancellationToken: cancellationToken);
+        SetLearning(true);
+        List<double> times = [];
+        Stopwatch clock = Stopwatch.StartNew();
+        double last = 0;
+        while (clock.Elapsed.TotalSeconds < seconds)
+        {
+            Walk(
+                teacher,
+                0,
+                (call, sample, target, conditions) =>
+                {
+                    if (clock.Elapsed.TotalSeconds >= seconds && times.Count > 0) return;
+                    Update(call, sample, target, conditions, cancellationToken);
+                    times.Add(clock.Elapsed.TotalSeconds - last);
+                    last += times[^1];
+                },
+                cancellationToken);
+            last = clock.Elapsed.TotalSeconds;
+        }
+
+        SetLearning(false);
+        // The median of the later half, when most is compiled.
+        return times.Skip(times.Count / 2).Order().ElementAt((times.Count - times.Count / 2) / 2);
     }
 
     private void Trajectory(PlannedNetwork teacher, int before, string? stateFile, IProgress<DistillationProgress>? progress, CancellationToken cancellationToken)
     {
         int epoch = _state.Iteration / Calls;
         Walk(teacher, epoch, Step, cancellationToken);
-        _state.Losses.Add((float)(_state.LossSum / Calls));
-        _state.LossSum = 0;
 
         void Step(int call, ReadOnlySpan<float> sample, ReadOnlySpan<float> target, IReadOnlyDictionary<string, float[]> conditions)
         {
             // Behind a saved state: the teacher alone goes on.
             if (epoch * Calls + call < _state.Iteration) return;
             double loss = Update(call, sample, target, conditions, cancellationToken);
-            _state.Iteration++;
-            _state.LossSum += loss;
+            _state.Losses.Add((float)loss);
             int made = _state.Iteration - before;
             progress?.Report(new DistillationProgress(epoch, _options.Epochs, _state.Iteration, Iterations, _sampler.Timesteps[call], loss, _clock.Elapsed * ((double)(Iterations - _state.Iteration) / made)));
             if (_state.Iteration % _options.SaveEvery != 0 || _state.Iteration == Iterations || stateFile is null) return;
