@@ -53,6 +53,11 @@ internal sealed class QuantizeCommand : CliCommand
     };
     private readonly Option<bool> _listRules = new("--list-rules") { Description = "Print the rules that hold, with --model also every layer's precision, and stop." };
     private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the calibration trajectories: so many timesteps get scales of their own. Default: the model's.", HelpName = "N" };
+    private readonly Option<int?> _trainingSteps = new("--training-steps")
+    {
+        Description = "Steps of the trajectories that efficientdm learns along; scales are then interpolated for the timesteps of --steps. Default: --steps.",
+        HelpName = "N",
+    };
     private readonly Option<float?> _guidance = new("--guidance") { Description = "Guidance of the calibration trajectories. Default: the model's.", HelpName = "G" };
     private readonly Option<int> _images = new("--images") { Description = "Calibration trajectories.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Images };
     private readonly Option<int> _batch = new("--batch") { Description = "Images drawn at once.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Batch };
@@ -79,7 +84,7 @@ internal sealed class QuantizeCommand : CliCommand
     {
         foreach (Option option in new Option[]
         {
-            _model, _out, _method, _weightBits, _activationBits, _budget, _iterations, _without, _resume, _rules, _listRules, _steps, _guidance, _images, _batch, _seed, _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
+            _model, _out, _method, _weightBits, _activationBits, _budget, _iterations, _without, _resume, _rules, _listRules, _steps, _trainingSteps, _guidance, _images, _batch, _seed, _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
             _reportImages, _overwrite, _threads, _json,
         })
         {
@@ -132,6 +137,7 @@ internal sealed class QuantizeCommand : CliCommand
         ActivationBits = CommonOptions.Checked("activation-bits", parsed.GetValue(_activationBits), 2, 8),
         Rules = [.. (parsed.GetValue(_rules) ?? []).Select(PrecisionRules.Parse)],
         Steps = parsed.GetValue(_steps),
+        TrainingSteps = parsed.GetValue(_trainingSteps),
         GuidanceScale = parsed.GetValue(_guidance),
         Images = CommonOptions.Checked("images", parsed.GetValue(_images), 1, 1 << 20),
         Batch = CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
