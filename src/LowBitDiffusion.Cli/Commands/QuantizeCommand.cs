@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text;
 using LowBitDiffusion.Cli.Output;
-using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Quantizer.Calibration;
@@ -18,8 +17,6 @@ internal sealed class QuantizeCommand : CliCommand
     private static readonly Dictionary<string, RangeMethod> s_ranges = new() { ["mse"] = RangeMethod.Mse, ["minmax"] = RangeMethod.MinMax, ["ema"] = RangeMethod.EmaMinMax };
     private static readonly Dictionary<string, SplitInputs> s_splits =
         new() { ["none"] = SplitInputs.None, ["concatenations"] = SplitInputs.Concatenations, ["normalized"] = SplitInputs.Normalized };
-    private static readonly Dictionary<string, DType> s_floatTypes = new() { ["f32"] = DType.F32, ["f16"] = DType.F16, ["bf16"] = DType.BF16 };
-
     // The library's defaults are the command's; the two paths are given with every request.
     private static readonly QuantizationRequest s_defaults = new() { Model = "", Output = "" };
 
@@ -148,7 +145,7 @@ internal sealed class QuantizeCommand : CliCommand
         SymmetricWeights = parsed.GetValue(_symmetric),
         GroupChannels = CommonOptions.Checked("group-size", parsed.GetValue(_group), 0, 1 << 20),
         Attention = CommonOptions.CheckedAttention(parsed.GetValue(_attention)!),
-        FloatType = CommonOptions.OneOf("float-type", parsed.GetValue(_floatType)!, s_floatTypes),
+        FloatType = CommonOptions.CheckedFloatType(parsed.GetValue(_floatType)!),
         ReportImages = CommonOptions.Checked("report-images", parsed.GetValue(_reportImages), 0, 1 << 20),
         Overwrite = parsed.GetValue(_overwrite),
         Threads = CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
