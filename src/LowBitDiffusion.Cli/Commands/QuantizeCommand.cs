@@ -1,10 +1,10 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text;
-using LowBitDiffusion.Cli.Inspection;
 using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Models;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Quantizers;

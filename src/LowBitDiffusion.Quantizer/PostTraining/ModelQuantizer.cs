@@ -1,5 +1,4 @@
 using LowBitDiffusion.Execution;
-using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Sampling;
@@ -19,18 +18,17 @@ public static class ModelQuantizer
     /// <exception cref="OutputException">The output cannot be written.</exception>
     public static QualityReport Run(QuantizationRequest request, IProgress<QuantizationProgress>? progress = null, CancellationToken cancellationToken = default)
     {
-        using SourceModel model = SourceModel.Open(request.Model);
+        using SourceModel model = SourceModel.Open(request.Model, request.Threads);
         PostTrainingOptions options = request.ToOptions(model);
         // Before the work, not after it.
         if (!request.Overwrite && Directory.Exists(request.Output) && Directory.EnumerateFileSystemEntries(request.Output).Any()) throw new OutputException(request.Output, "exists and is not empty");
-        using WorkerPool pool = new(request.Threads ?? Environment.ProcessorCount);
         using PreparedModel prepared = new(model.Network, model.Weights);
-        ObservedNetworkFactory networks = ObservedPlannedNetwork.Factory(prepared, pool);
+        ObservedNetworkFactory networks = ObservedPlannedNetwork.Factory(prepared, model.Pool);
 
         IReadOnlyDictionary<string, QuantizedModule> modules = PostTrainingQuantizer.Quantize(model, networks, options, progress, cancellationToken);
         using PreparedModel quantized = new(model.Network, model.Weights.With(modules, options.Attention));
         QualityReport report = QualityReporter.Measure(
-            model, modules, networks, ObservedPlannedNetwork.Factory(quantized, pool), options, PostTrainingQuantizer.Stage(progress, "measuring"), cancellationToken);
+            model, modules, networks, ObservedPlannedNetwork.Factory(quantized, model.Pool), options, PostTrainingQuantizer.Stage(progress, "measuring"), cancellationToken);
         QuantizedModelWriter.Write(model, modules, options, report, request.Output, PostTrainingQuantizer.Stage(progress, "writing"), cancellationToken);
         return report;
     }

@@ -27,7 +27,7 @@ public static class QualityReporter
         int images = 0;
         if (options.ReportImages > 0)
         {
-            GuidedSampler sampler = new(model, options.Calibration.Sampling, Math.Min(options.Calibration.Batch, options.ReportImages));
+            GuidedSampler sampler = new(model, options.Calibration.Sampling, Math.Min(options.Calibration.Batch, options.ReportImages), cancellationToken);
             images = (options.ReportImages + sampler.Images - 1) / sampler.Images * sampler.Images;
             trajectory = Trajectories(model, sampler, images, activations, networks, quantizedNetworks, options, progress, cancellationToken);
         }
@@ -56,12 +56,11 @@ public static class QualityReporter
         {
             // Behind the seeds of calibration.
             int first = options.Calibration.Images + options.Calibration.Batch + batch * sampler.Images;
-            int[] labels = Calibrator.LabelsOf(model, first, sampler.Images);
             ulong[] seeds = Calibrator.SeedsOf(options.Calibration.Seed, first, sampler.Images);
-            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(labels);
+            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(first);
             int done = batch;
             sampler.Draw(Predict, reference.PredictionLength, seeds, (call, sample) => samples[call] = sample.ToArray(), cancellationToken);
-            sampler.Draw(quantized, labels, seeds, (call, sample) => points[call].Add(samples[call], sample), cancellationToken);
+            sampler.Draw(quantized, first, seeds, (call, sample) => points[call].Add(samples[call], sample), cancellationToken);
 
             void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
             {
