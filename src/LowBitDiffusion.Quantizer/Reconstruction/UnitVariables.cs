@@ -1,3 +1,4 @@
+using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Quantizer.Autograd;
 using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
 using LowBitDiffusion.Quantizer.Training;
@@ -10,15 +11,24 @@ namespace LowBitDiffusion.Quantizer.Reconstruction;
 /// <param name="constant">Whether the rate stays, or falls to zero as a cosine.</param>
 internal sealed class LearnedVariable(Variable variable, double rate, bool constant)
 {
+    private Adam? _optimizer;
+
     public Variable Variable { get; } = variable;
 
     /// <summary>Made when the unit's turn comes.</summary>
-    public Adam Optimizer => field ??= new Adam(Variable.Value.Length);
+    public Adam Optimizer => _optimizer ??= new Adam(Variable.Value.Length);
 
-    public void Step(int iteration, int iterations)
+    public void Step(int iteration, int iterations, WorkerPool pool)
     {
-        Optimizer.Step(Variable.Value, Variable.Gradient, constant ? rate : Schedules.Cosine(rate, iteration, iterations));
+        Optimizer.Step(Variable.Value, Variable.Gradient, constant ? rate : Schedules.Cosine(rate, iteration, iterations), pool);
         Variable.Limit();
+    }
+
+    /// <summary>Forgets moments and gradient, which take three times the variable's memory.</summary>
+    public void Rest()
+    {
+        _optimizer = null;
+        Variable.Forget();
     }
 }
 
@@ -33,7 +43,8 @@ internal sealed class UnitVariables
         List<LearnedVariable> learned = [];
         void Add(Variable variable, double rate, bool constant = false)
         {
-            if (rate > 0) learned.Add(new LearnedVariable(variable, rate, constant));
+            // Layers that read one value may share its quantizer.
+            if (rate > 0 && learned.All(known => known.Variable != variable)) learned.Add(new LearnedVariable(variable, rate, constant));
         }
 
         double StepRate(Variable steps, double rate) => options.RelativeStepRates ? rate * steps.Value.Average() : rate;
@@ -42,7 +53,7 @@ internal sealed class UnitVariables
             if (layer.Weight is RoundedWeight rounded) Add(rounded.Alpha, options.RoundingRate, constant: true);
             if (layer.Weight is LearnedWeight weight)
             {
-                Add(weight.Base, options.WeightRate);
+                Add(weight.Base, options.RelativeWeightRate ? options.WeightRate * weight.Scales.Value.Average() : options.WeightRate);
                 Add(weight.Scales, StepRate(weight.Scales, options.WeightStepRate));
                 foreach (Variable factor in weight.Adapter) Add(factor, options.AdapterRate);
             }
@@ -63,7 +74,12 @@ internal sealed class UnitVariables
     /// <summary>Opens the unit for learning, or closes it: variables fixed, rounding decided.</summary>
     public void SetLearning(bool learning)
     {
-        foreach (Variable variable in _layers.SelectMany(layer => layer.Variables)) variable.Trainable = false;
+        foreach (FakeQuantizedLayer layer in _layers)
+        {
+            foreach (Variable variable in layer.Variables) variable.Trainable = false;
+            layer.Weight.Settled = !learning;
+        }
+
         foreach (RoundedWeight weight in Rounded)
         {
             weight.Hard = !learning;
@@ -72,5 +88,11 @@ internal sealed class UnitVariables
 
         if (!learning) return;
         foreach (LearnedVariable learned in Learned) learned.Variable.Trainable = true;
+    }
+
+    /// <summary>Frees what only learning needs.</summary>
+    public void Rest()
+    {
+        foreach (LearnedVariable learned in Learned) learned.Rest();
     }
 }
