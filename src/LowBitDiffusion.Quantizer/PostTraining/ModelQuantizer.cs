@@ -1,4 +1,3 @@
-using LowBitDiffusion.Execution;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Sampling;
@@ -22,13 +21,12 @@ public static class ModelQuantizer
         PostTrainingOptions options = request.ToOptions(model);
         // Before the work, not after it.
         if (!request.Overwrite && Directory.Exists(request.Output) && Directory.EnumerateFileSystemEntries(request.Output).Any()) throw new OutputException(request.Output, "exists and is not empty");
-        using PreparedModel prepared = new(model.Network, model.Weights);
-        ObservedNetworkFactory networks = ObservedPlannedNetwork.Factory(prepared, model.Pool);
+        // One network's packed weights at a time: the float one is gone before the quantized one is made.
+        ObservedNetworkFactory networks = ObservedPlannedNetwork.Factory(model.Network, model.Weights, model.Pool);
 
         IReadOnlyDictionary<string, QuantizedModule> modules = PostTrainingQuantizer.Quantize(model, networks, options, progress, cancellationToken);
-        using PreparedModel quantized = new(model.Network, model.Weights.With(modules, options.Attention));
-        QualityReport report = QualityReporter.Measure(
-            model, modules, networks, ObservedPlannedNetwork.Factory(quantized, model.Pool), options, PostTrainingQuantizer.Stage(progress, "measuring"), cancellationToken);
+        ObservedNetworkFactory quantized = ObservedPlannedNetwork.Factory(model.Network, model.Weights.With(modules, options.Attention), model.Pool);
+        QualityReport report = QualityReporter.Measure(model, modules, networks, quantized, options, PostTrainingQuantizer.Stage(progress, "measuring"), cancellationToken);
         QuantizedModelWriter.Write(model, modules, options, report, request.Output, PostTrainingQuantizer.Stage(progress, "writing"), cancellationToken);
         return report;
     }

@@ -15,7 +15,7 @@ public static class PostTrainingQuantizer
     /// <param name="options">How.</param>
     /// <param name="progress">Told stage and fraction.</param>
     /// <param name="cancellationToken">Checked between layers.</param>
-    /// <returns>The quantized layers by name, in the network's order.</returns>
+    /// <returns>The quantized layers by name, in the network's order; their codes are made from the model's weights when asked for, so the model must stay open.</returns>
     /// <exception cref="InvalidRequestException">The options ask for what the model cannot do, or it is quantized already.</exception>
     /// <exception cref="ModelFormatException">A weight cannot be read or is not finite.</exception>
     public static IReadOnlyDictionary<string, QuantizedModule> Quantize(
@@ -59,21 +59,22 @@ public static class PostTrainingQuantizer
     private static QuantizedModule QuantizeLayer(
         SourceModel model, MatrixOp op, Precision precision, TimestepTable table, int splitChannel, PostTrainingOptions options, CancellationToken cancellationToken)
     {
-        float[] weight = model.Weights.Float(new Parameter($"{op.Module}.weight", op.WeightShape));
+        Parameter weight = new($"{op.Module}.weight", op.WeightShape);
         int taps = op.WeightShape.Rank == 4 ? op.WeightShape[2] * op.WeightShape[3] : 1;
         int group = options.GroupChannels > 0 && op.WeightShape[1] % options.GroupChannels == 0 && options.GroupChannels < op.WeightShape[1] ? options.GroupChannels * taps : 0;
         WeightQuantizerOptions settings = new(precision.WeightBits, options.WeightRange, options.SymmetricWeights || precision.WeightBits == 8, group, splitChannel);
         try
         {
-            QuantizedWeight quantized = WeightQuantizer.Quantize(weight, op.WeightShape, settings, cancellationToken);
+            (float[] scales, byte[]? zeroPoints) = WeightQuantizer.Search(model.Weights.Float(weight), op.WeightShape, settings, cancellationToken);
             return new QuantizedModule
             {
                 Name = op.Module,
                 WeightShape = op.WeightShape,
                 WeightBits = precision.WeightBits,
-                Codes = quantized.Codes,
-                WeightScales = quantized.Scales,
-                WeightZeroPoints = quantized.ZeroPoints,
+                // Rounded when they are packed or written: a large model's codes are never in memory all at once.
+                CodesReader = () => WeightQuantizer.Round(model.Weights.Float(weight), op.WeightShape, settings, scales, zeroPoints),
+                WeightScales = scales,
+                WeightZeroPoints = zeroPoints,
                 GroupSize = group,
                 Input = table,
                 SplitChannel = splitChannel,

@@ -3,6 +3,7 @@ using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Metrics;
+using LowBitDiffusion.Quantizer.Quantizers;
 using LowBitDiffusion.Quantizer.Sampling;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;
@@ -10,6 +11,9 @@ namespace LowBitDiffusion.Quantizer.PostTraining;
 /// <summary>Measures a quantized network against the float one it was made from.</summary>
 public static class QualityReporter
 {
+    // Of the time of both networks' trajectories: the float network is slower, and watched.
+    private const double FloatShare = 0.75;
+
     /// <summary>Measures weights, sizes and, if pictures are asked for, activations and trajectories.</summary>
     /// <param name="model">The float model.</param>
     /// <param name="modules">Its quantized layers.</param>
@@ -40,6 +44,7 @@ public static class QualityReporter
             FloatBytes = graph.Parameters.Sum(parameter => parameter.Shape.Elements) * sizeof(float),
             Trajectory = trajectory,
             Images = images,
+            Latents = model.DrawsLatents,
         };
     }
 
@@ -49,30 +54,54 @@ public static class QualityReporter
     {
         int calls = sampler.Timesteps.Count, batches = images / sampler.Images;
         SignalQuality[] points = [.. sampler.Timesteps.Select(_ => new SignalQuality())];
-        using IObservedNetwork reference = networks(sampler.InputShapes, graph => activations.Watch(graph, options.Calibration.Split), cancellationToken);
-        using IObservedNetwork quantized = quantizedNetworks(sampler.InputShapes, cancellationToken: cancellationToken);
-        float[][] samples = new float[calls][];
-        for (int batch = 0; batch < batches; batch++)
-        {
-            // Behind the seeds of calibration.
-            int first = options.Calibration.Images + options.Calibration.Batch + batch * sampler.Images;
-            ulong[] seeds = Calibrator.SeedsOf(options.Calibration.Seed, first, sampler.Images);
-            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(first);
-            int done = batch;
-            sampler.Draw(Predict, reference.PredictionLength, seeds, (call, sample) => samples[call] = sample.ToArray(), cancellationToken);
-            sampler.Draw(quantized, first, seeds, (call, sample) => points[call].Add(samples[call], sample), cancellationToken);
+        ValueRange[] ranges = new ValueRange[calls];
+        float[,][] samples = new float[batches, calls][];
 
-            void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
+        // All trajectories of the float network, then all of the quantized one: never both in memory.
+        using (IObservedNetwork reference = networks(sampler.InputShapes, graph => activations.Watch(graph, options.Calibration.Split), cancellationToken))
+        {
+            for (int batch = 0; batch < batches; batch++)
             {
-                float timestep = sampler.Timesteps[call];
-                reference.Observer = (node, rows) => activations.Observe(node, rows, timestep);
-                reference.Prepare([timestep], conditions, cancellationToken);
-                reference.Predict(0, sample, prediction, cancellationToken);
-                progress?.Report((done + (call + 1.0) / calls) / batches);
+                (int number, int first) = (batch, First(batch));
+                IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(first);
+                sampler.Draw(Predict, reference.PredictionLength, Seeds(first), (call, sample) => samples[number, call] = sample.ToArray(), cancellationToken);
+
+                void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
+                {
+                    float timestep = sampler.Timesteps[call];
+                    reference.Observer = (node, rows) => activations.Observe(node, rows, timestep);
+                    reference.Prepare([timestep], conditions, cancellationToken);
+                    reference.Predict(0, sample, prediction, cancellationToken);
+                    progress?.Report(FloatShare * (number + (call + 1.0) / calls) / batches);
+                }
             }
         }
 
-        return [.. points.Select((point, call) => new TrajectoryPoint(sampler.Timesteps[call], Finite(point.Psnr(dataRange: 2))))];
+        using IObservedNetwork quantized = quantizedNetworks(sampler.InputShapes, cancellationToken: cancellationToken);
+        for (int batch = 0; batch < batches; batch++)
+        {
+            int number = batch;
+            sampler.Draw(quantized, First(batch), Seeds(First(batch)), Compare, cancellationToken);
+
+            void Compare(int call, ReadOnlySpan<float> sample)
+            {
+                points[call].Add(samples[number, call], sample);
+                ranges[call] = ranges[call].Union(ValueRange.Of(samples[number, call]));
+                progress?.Report(FloatShare + (1 - FloatShare) * (number + (call + 1.0) / calls) / batches);
+            }
+        }
+
+        return [.. points.Select((point, call) =>
+        {
+            // Pixels lie in [−1, 1]; latents have no range of their own.
+            double range = model.DrawsLatents ? (double)ranges[call].Max - ranges[call].Min : 2;
+            return new TrajectoryPoint(sampler.Timesteps[call], Finite(point.Psnr(range)), range);
+        })];
+
+        // Behind the seeds of calibration.
+        int First(int batch) => options.Calibration.Images + options.Calibration.Batch + batch * sampler.Images;
+
+        ulong[] Seeds(int first) => Calibrator.SeedsOf(options.Calibration.Seed, first, sampler.Images);
     }
 
     private static ModuleQuality Describe(SourceModel model, MatrixOp op, QuantizedModule? module, ActivationQuality activations)
@@ -88,14 +117,15 @@ public static class QualityReporter
 
     private static float[] Dequantize(QuantizedModule module)
     {
-        float[] weight = new float[module.Codes.Length];
+        sbyte[] codes = module.Codes;
+        float[] weight = new float[codes.Length];
         int columns = module.WeightScales.Length / module.OutChannels;
         foreach (ChannelSegment segment in module.Segments)
         {
             for (int o = 0; o < module.OutChannels; o++)
             {
                 int start = o * module.Depth + segment.Start * module.Taps, end = start + segment.Count * module.Taps;
-                for (int i = start; i < end; i++) weight[i] = module.WeightScales[o * columns + segment.Group] * module.Codes[i] / (module.InputChannelScales?[i % module.Depth / module.Taps] ?? 1);
+                for (int i = start; i < end; i++) weight[i] = module.WeightScales[o * columns + segment.Group] * codes[i] / (module.InputChannelScales?[i % module.Depth / module.Taps] ?? 1);
             }
         }
 

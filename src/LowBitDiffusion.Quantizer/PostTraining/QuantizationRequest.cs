@@ -1,4 +1,5 @@
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Quantizers;
@@ -30,11 +31,23 @@ public sealed record QuantizationRequest
     /// <summary>Guidance scale of the calibration trajectories.</summary>
     public float? GuidanceScale { get; init; }
 
-    /// <summary>Calibration trajectories.</summary>
-    public int Images { get; init; } = 64;
+    /// <summary>What the calibration trajectories show where the model takes text; null for <see cref="PromptList.Default"/>.</summary>
+    public IReadOnlyList<string>? Prompts { get; init; }
 
-    /// <summary>Pictures drawn at once; with guidance the network sees twice as many.</summary>
-    public int Batch { get; init; } = 8;
+    /// <summary>The same, encoded elsewhere; needed where the model's text encoder is not part of this library.</summary>
+    public PromptEmbeddings? PromptEmbeddings { get; init; }
+
+    /// <summary>Rows of pixels of the calibration trajectories.</summary>
+    public int? Height { get; init; }
+
+    /// <summary>Columns of pixels of the calibration trajectories.</summary>
+    public int? Width { get; init; }
+
+    /// <summary>Calibration trajectories; null for 64, of a model that draws latents 8.</summary>
+    public int? Images { get; init; }
+
+    /// <summary>Pictures drawn at once; with guidance the network sees twice as many. Null for 8, of a model that draws latents 1.</summary>
+    public int? Batch { get; init; }
 
     /// <summary>Seed of the first picture.</summary>
     public ulong Seed { get; init; }
@@ -60,8 +73,8 @@ public sealed record QuantizationRequest
     /// <summary>How tensors that are not quantized are stored: F32, F16 or BF16.</summary>
     public DType FloatType { get; init; } = DType.F32;
 
-    /// <summary>Pictures behind the quality report's activations and trajectory; 0 for weights alone.</summary>
-    public int ReportImages { get; init; } = 8;
+    /// <summary>Pictures behind the quality report's activations and trajectory; 0 for weights alone, null for 8, of a model that draws latents 2.</summary>
+    public int? ReportImages { get; init; }
 
     /// <summary>Whether an output folder that exists is replaced.</summary>
     public bool Overwrite { get; init; }
@@ -79,17 +92,20 @@ public sealed record QuantizationRequest
         if (GroupChannels < 0) throw new InvalidRequestException("group channels", $"expected 0 or more, found {GroupChannels}");
         if (FloatType is not (DType.F32 or DType.F16 or DType.BF16)) throw new InvalidRequestException("float type", $"expected F32, F16 or BF16, found {FloatType}");
         SamplingSettings settings = SamplingSettings.For(model);
+        settings = new SamplingSettings(Steps ?? settings.Steps, GuidanceScale ?? settings.GuidanceScale) { Prompts = Prompts, PromptEmbeddings = PromptEmbeddings, Height = Height, Width = Width };
+        // Latent models are large: a step of theirs takes seconds.
+        (int images, int batch, int reportImages) = model.DrawsLatents ? (8, 1, 2) : (64, 8, 8);
         return new PostTrainingOptions
         {
             Rules = new PrecisionRules(standard, Rules),
             Standard = standard,
-            Calibration = new CalibrationOptions(new SamplingSettings(Steps ?? settings.Steps, GuidanceScale ?? settings.GuidanceScale), Images, Batch, Seed, ActivationRange, Split),
+            Calibration = new CalibrationOptions(settings, Images ?? images, Batch ?? batch, Seed, ActivationRange, Split),
             WeightRange = WeightRange,
             SymmetricWeights = SymmetricWeights,
             GroupChannels = GroupChannels,
             Attention = Attention,
             FloatType = FloatType,
-            ReportImages = ReportImages,
+            ReportImages = ReportImages ?? reportImages,
             Overwrite = Overwrite,
         };
     }

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Quantization;
@@ -9,6 +10,8 @@ namespace LowBitDiffusion.Quantizer.PostTraining;
 /// <summary>Writes a quantized model as a folder of its own: the float model's folder with another network.</summary>
 public static class QuantizedModelWriter
 {
+    private static readonly JsonSerializerOptions s_json = new() { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
+
     /// <summary>Writes the folder, whole or not at all.</summary>
     /// <param name="model">The float model.</param>
     /// <param name="modules">Its quantized layers.</param>
@@ -50,16 +53,21 @@ public static class QuantizedModelWriter
         ModulesInFloat = [.. Layers(model).Select(op => op.Module).Where(module => !modules.ContainsKey(module))],
         Attention = options.Attention,
         Rules = options.Rules.Rules,
-        Calibration = JsonSerializer.SerializeToElement(new
-        {
-            sampler = model.Scheduler.ClassName,
-            steps = options.Calibration.Sampling.Steps,
-            guidance_scale = options.Calibration.Sampling.GuidanceScale,
-            images = options.Calibration.Images,
-            seed = options.Calibration.Seed,
-            weight_range = NameOf(options.WeightRange),
-            activation_range = NameOf(options.Calibration.Range),
-        }),
+        Calibration = JsonSerializer.SerializeToElement(
+            new
+            {
+                sampler = model.Scheduler.ClassName,
+                steps = options.Calibration.Sampling.Steps,
+                guidance_scale = options.Calibration.Sampling.GuidanceScale,
+                images = options.Calibration.Images,
+                prompts = model.Description.TakesText ? options.Calibration.Sampling.PromptEmbeddings?.Count ?? (options.Calibration.Sampling.Prompts ?? PromptList.Default).Count : (int?)null,
+                height = options.Calibration.Sampling.Height,
+                width = options.Calibration.Sampling.Width,
+                seed = options.Calibration.Seed,
+                weight_range = NameOf(options.WeightRange),
+                activation_range = NameOf(options.Calibration.Range),
+            },
+            s_json),
     };
 
     // Every tensor that the network reads and no quantized layer holds, under the name the network has for it.
