@@ -22,7 +22,7 @@ public sealed record ActivationStatistics(IReadOnlyList<float> Timesteps, IReadO
 
 /// <summary>
 /// Watches a float network draw pictures and collects the range of every layer's input at every timestep. No data is needed but the model: noise is seeded,
-/// classes take turns. Memory is bounded by layers × timesteps × a histogram, whatever the number of pictures.
+/// classes and prompts take turns. Memory is bounded by layers × timesteps × a histogram, whatever the number of pictures.
 /// </summary>
 public static class Calibrator
 {
@@ -41,7 +41,7 @@ public static class Calibrator
         IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         if (options.Images < 1) throw new InvalidRequestException("images", $"expected at least one image to calibrate with, found {options.Images}");
-        GuidedSampler sampler = new(model, options.Sampling, Math.Min(options.Batch, options.Images));
+        GuidedSampler sampler = new(model, options.Sampling, Math.Min(options.Batch, options.Images), cancellationToken);
         float[] timesteps = options.PerTimestep ? [.. sampler.Timesteps.Distinct().Order()] : [0];
         Dictionary<string, ActivationRange> statistics = [];
         Dictionary<Node, List<ActivationRange>> watchers = [];
@@ -52,7 +52,7 @@ public static class Calibrator
         for (int batch = 0; batch < batches; batch++)
         {
             int first = batch * sampler.Images;
-            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(LabelsOf(model, first, sampler.Images));
+            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(first);
             sampler.Draw(Predict, network.PredictionLength, SeedsOf(options.Seed, first, sampler.Images), cancellationToken: cancellationToken);
 
             // Step by step, because what depends on the timestep alone is computed, and shown, while a step is prepared.
@@ -99,9 +99,6 @@ public static class Calibrator
             }
         }
     }
-
-    /// <summary>Labels of consecutive pictures: all classes in turn.</summary>
-    internal static int[] LabelsOf(SourceModel model, int first, int count) => [.. Enumerable.Range(first, count).Select(i => model.Labels.Count == 0 ? 0 : model.Labels[i % model.Labels.Count])];
 
     /// <summary>Seeds of consecutive pictures.</summary>
     internal static ulong[] SeedsOf(ulong seed, int first, int count) => [.. Enumerable.Range(first, count).Select(i => seed + (ulong)i)];

@@ -38,7 +38,7 @@ public static class TrajectorySamples
     private static Dictionary<string, float[]> Draw(QuantizationRun run, int count, SampleChoice choice)
     {
         IProgress<double>? progress = run.Stage("sampling");
-        GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, run.Calibration.Batch);
+        GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, run.Calibration.Batch, run.CancellationToken);
         int calls = sampler.Timesteps.Count, rows = sampler.NetworkBatch, spread = choice == SampleChoice.Random ? RandomSpread : 1;
         int batches = (count * spread + calls * rows - 1) / (calls * rows), points = batches * calls * rows;
         // Point p comes from row p % rows of call p / rows % calls of batch p / (rows·calls); the lot that puts points in order also chooses them.
@@ -49,7 +49,7 @@ public static class TrajectorySamples
         for (int batch = 0; batch < batches; batch++)
         {
             int first = batch * sampler.Images, done = batch;
-            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(Calibrator.LabelsOf(run.Model, first, sampler.Images));
+            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(first);
             network.Prepare([.. sampler.Timesteps], conditions, run.CancellationToken);
             sampler.Draw(Predict, network.PredictionLength, Calibrator.SeedsOf(run.Calibration.Seed, first, sampler.Images), cancellationToken: run.CancellationToken);
 

@@ -23,7 +23,7 @@ public static class QualityReporter
         int wanted = run.Request.ReportImages;
         if (wanted > 0)
         {
-            GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, Math.Min(run.Calibration.Batch, wanted));
+            GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, Math.Min(run.Calibration.Batch, wanted), run.CancellationToken);
             images = (wanted + sampler.Images - 1) / sampler.Images * sampler.Images;
             trajectory = Trajectories(run, sampler, images, activations, quantizedNetworks);
         }
@@ -54,12 +54,11 @@ public static class QualityReporter
         {
             // Behind the seeds of calibration.
             int first = calibration.Images + calibration.Batch + batch * sampler.Images;
-            int[] labels = Calibrator.LabelsOf(run.Model, first, sampler.Images);
             ulong[] seeds = Calibrator.SeedsOf(calibration.Seed, first, sampler.Images);
-            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(labels);
+            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(first);
             int done = batch;
             sampler.Draw(Predict, reference.PredictionLength, seeds, (call, sample) => samples[call] = sample.ToArray(), cancellationToken);
-            sampler.Draw(quantized, labels, seeds, (call, sample) => points[call].Add(samples[call], sample), cancellationToken);
+            sampler.Draw(quantized, first, seeds, (call, sample) => points[call].Add(samples[call], sample), cancellationToken);
 
             void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
             {

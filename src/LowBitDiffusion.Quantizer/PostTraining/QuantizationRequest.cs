@@ -45,6 +45,9 @@ public sealed record QuantizationRequest
     /// <summary>Steps of the calibration trajectories: as many timesteps get scales of their own.</summary>
     public int? Steps { get; init; }
 
+    /// <summary>Steps of the trajectories that a method learns along, if not those of the calibration; scales are then learned for these timesteps and interpolated for the others.</summary>
+    public int? TrainingSteps { get; init; }
+
     /// <summary>Guidance scale of the calibration trajectories.</summary>
     public float? GuidanceScale { get; init; }
 

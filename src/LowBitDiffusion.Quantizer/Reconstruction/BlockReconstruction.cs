@@ -195,7 +195,7 @@ public sealed class BlockReconstruction
                 AdaRound.AddRegulariserGradient(weight.Alpha.Value, beta, _options.RegulariserWeight, weight.Alpha.Gradient, _pool);
         }
 
-        foreach (LearnedVariable learned in variables.Learned) learned.Step(_state.Iteration, _options.Iterations, _pool);
+        foreach (LearnedVariable learned in variables.Learned) learned.Step(_state.Iteration, _options.Iterations);
         return loss;
     }
 
@@ -240,7 +240,7 @@ public sealed class BlockReconstruction
     {
         foreach (LearnedVariable learned in variables.Learned)
         {
-            if (learned.Variable.Value.Any(value => !float.IsFinite(value))) throw new TrainingDivergedException(unit.Name, learned.Optimizer.Steps, $"'{learned.Variable.Name}' is not finite");
+            if (learned.Diverged) throw new TrainingDivergedException(unit.Name, learned.Optimizer.Steps, $"'{learned.Variable.Name}' is not finite");
         }
     }
 

@@ -1,36 +1,8 @@
-using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Quantizer.Autograd;
 using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
 using LowBitDiffusion.Quantizer.Training;
 
 namespace LowBitDiffusion.Quantizer.Reconstruction;
-
-/// <summary>A variable with its optimizer.</summary>
-/// <param name="variable">The variable.</param>
-/// <param name="rate">Learning rate at the start.</param>
-/// <param name="constant">Whether the rate stays, or falls to zero as a cosine.</param>
-internal sealed class LearnedVariable(Variable variable, double rate, bool constant)
-{
-    private Adam? _optimizer;
-
-    public Variable Variable { get; } = variable;
-
-    /// <summary>Made when the unit's turn comes.</summary>
-    public Adam Optimizer => _optimizer ??= new Adam(Variable.Value.Length);
-
-    public void Step(int iteration, int iterations, WorkerPool pool)
-    {
-        Optimizer.Step(Variable.Value, Variable.Gradient, constant ? rate : Schedules.Cosine(rate, iteration, iterations), pool);
-        Variable.Limit();
-    }
-
-    /// <summary>Forgets moments and gradient, which take three times the variable's memory.</summary>
-    public void Rest()
-    {
-        _optimizer = null;
-        Variable.Forget();
-    }
-}
 
 /// <summary>What is learned of a unit's layers, and how fast.</summary>
 internal sealed class UnitVariables
@@ -44,7 +16,7 @@ internal sealed class UnitVariables
         void Add(Variable variable, double rate, bool constant = false)
         {
             // Layers that read one value may share its quantizer.
-            if (rate > 0 && learned.All(known => known.Variable != variable)) learned.Add(new LearnedVariable(variable, rate, constant));
+            if (rate > 0 && learned.All(known => known.Variable != variable)) learned.Add(new LearnedVariable(variable, rate, constant ? Schedules.Constant : Schedules.Cosine));
         }
 
         double StepRate(Variable steps, double rate) => options.RelativeStepRates ? rate * steps.Value.Average() : rate;
