@@ -192,7 +192,7 @@ public sealed class TrajectoryDistillation
         if (!double.IsFinite(loss)) throw new TrainingDivergedException($"step {call + 1} of {Calls} (timestep {_sampler.Timesteps[call]})", _state.Iteration, $"the loss is {loss}");
         Node output = _graph.Outputs["sample"];
         tape.Backward(new Dictionary<Node, float[]> { [output] = RowLayout.ToRows(_sampler.GuideBackward(error), output.Shape) }, cancellationToken: cancellationToken);
-        _pool.Chunks(_learned.Count, 1, (i, _) => _learned[i].Step(_state.Iteration, Iterations));
+        foreach (LearnedVariable learned in _learned) learned.Step(_state.Iteration, Iterations, _pool);
         return loss / error.Length;
     }
 
