@@ -151,7 +151,15 @@ public sealed record QuantizedConvCase(string Name, int Channels, int OutChannel
         yield return Linear(131, 20, 64) with { Name = "codes of a gate", Gated = true, CodesOf = Activation.None };
         yield return new("codes of a gate, 3×3, two segments, no bias", 12, 64)
         {
-            Gated = true, CodesOf = Activation.None, ChannelScales = true, OutputGap = 1, Bias = false, Segments = [8, 4], Kernel = (3, 3), Padding = same, Codes = CodeRange.FourBitWithZeroPoints,
+            Gated = true,
+            CodesOf = Activation.None,
+            ChannelScales = true,
+            OutputGap = 1,
+            Bias = false,
+            Segments = [8, 4],
+            Kernel = (3, 3),
+            Padding = same,
+            Codes = CodeRange.FourBitWithZeroPoints,
         };
 
         foreach (CodeRange range in Enum.GetValues<CodeRange>())
