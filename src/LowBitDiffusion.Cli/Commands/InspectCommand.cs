@@ -50,6 +50,7 @@ internal sealed class InspectCommand : CliCommand
             ["", model.Network],
             [
                 ["quantized by", model.Method ?? "not quantized"],
+                .. model.Correction is { } correction ? [["prediction correction", correction.ToString()]] : Array.Empty<string[]>(),
                 ["sample", string.Join('x', model.Sample)],
                 ["parameters", Count(model.Parameters)],
                 ["MACs per image and step", Count(model.Cost.MacsPerStep)],
@@ -110,6 +111,7 @@ internal sealed class InspectCommand : CliCommand
             model.Folder,
             model.Network,
             model.Method,
+            model.Correction,
             model.Sample,
             model.Parameters,
             model.Cost.MacsPerStep,

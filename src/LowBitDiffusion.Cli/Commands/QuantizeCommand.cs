@@ -6,6 +6,7 @@ using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Quantizer.Calibration;
+using LowBitDiffusion.Quantizer.Correction;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Quantizers;
 
@@ -55,6 +56,7 @@ internal sealed class QuantizeCommand : CliCommand
         HelpName = "N",
         DefaultValueFactory = _ => s_defaults.ReportImages,
     };
+    private readonly Option<bool> _ptqd = new("--ptqd") { Description = "Then correct the predictions after PTQD, as 'lbd correct' does, on as many trajectories; stopped in between, the model is there without." };
     private readonly Option<bool> _overwrite = new("--overwrite") { Description = "Replace --out if it exists." };
     private readonly Option<int?> _threads = CommonOptions.Threads();
     private readonly Option<bool> _json = CommonOptions.Json();
@@ -65,7 +67,7 @@ internal sealed class QuantizeCommand : CliCommand
         foreach (Option option in new Option[]
         {
             _model, _out, _weightBits, _activationBits, _rules, _listRules, _steps, _guidance, _images, _batch, _seed, _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
-            _reportImages, _overwrite, _threads, _json,
+            _reportImages, _ptqd, _overwrite, _threads, _json,
         })
         {
             Options.Add(option);
@@ -91,6 +93,7 @@ internal sealed class QuantizeCommand : CliCommand
         bool json = parsed.GetValue(_json);
         QualityReport report = await Terminal.WithProgressAsync("quantizing", json, progress => Task.Run(
             () => ModelQuantizer.Run(request, new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage))), cancellationToken), cancellationToken));
+        CorrectionReport? correction = parsed.GetValue(_ptqd) ? await CorrectCommand.RunAsync(Terminal, Correction(request), json, cancellationToken) : null;
         if (json)
         {
             Terminal.Out.WriteLine(Encoding.UTF8.GetString(report.ToJson()));
@@ -99,9 +102,27 @@ internal sealed class QuantizeCommand : CliCommand
 
         Terminal.Out.Write(report.ToText());
         Terminal.Out.WriteLine();
+        if (correction is not null)
+        {
+            CorrectCommand.Print(Terminal, correction);
+            Terminal.Out.WriteLine();
+        }
+
         Terminal.Out.WriteLine($"{request.Output}: {Size.Format(report.Bytes)} of {Size.Format(report.FloatBytes)}; quality.json and quality.txt say what it cost");
         return ExitCode.Success;
     }
+
+    private static CorrectionRequest Correction(QuantizationRequest request) => new()
+    {
+        Model = request.Output,
+        Reference = request.Model,
+        Steps = request.Steps,
+        GuidanceScale = request.GuidanceScale,
+        Images = request.Images,
+        Batch = request.Batch,
+        Seed = request.Seed,
+        Threads = request.Threads,
+    };
 
     private QuantizationRequest CreateRequest(ParseResult parsed) => new()
     {

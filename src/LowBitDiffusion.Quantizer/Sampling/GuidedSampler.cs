@@ -8,7 +8,8 @@ namespace LowBitDiffusion.Quantizer.Sampling;
 /// <summary>How pictures are drawn.</summary>
 /// <param name="Steps">Steps of the sampler.</param>
 /// <param name="GuidanceScale">Scale of classifier-free guidance; 1 for none.</param>
-public sealed record SamplingSettings(int Steps, float GuidanceScale = 1)
+/// <param name="Eta">DDIM's η: 0 deterministic, 1 as much noise as DDPM.</param>
+public sealed record SamplingSettings(int Steps, float GuidanceScale = 1, double Eta = 0)
 {
     /// <summary>The model's own choices, and without any: 20 steps, no guidance.</summary>
     public static SamplingSettings For(SourceModel model) => new(model.Folder.DefaultSteps ?? 20, model.Labels.Count > 0 ? model.Folder.DefaultGuidanceScale ?? 1 : 1);
@@ -123,7 +124,10 @@ public sealed class GuidedSampler
         return sample;
     }
 
-    private ReadOnlySpan<float> Guide(float[] prediction)
+    /// <summary>What the sampler sees of a prediction for the network's batch.</summary>
+    /// <param name="prediction">The prediction; with guidance its first half is replaced.</param>
+    /// <returns>The prediction for the pictures, in <paramref name="prediction"/>.</returns>
+    public ReadOnlySpan<float> Guide(float[] prediction)
     {
         if (!Guided) return prediction;
         Span<float> conditional = prediction.AsSpan(0, prediction.Length / 2), unconditional = prediction.AsSpan(prediction.Length / 2);
@@ -131,5 +135,5 @@ public sealed class GuidedSampler
         return conditional;
     }
 
-    private IScheduler CreateScheduler() => SchedulerFactory.Create(_model.Scheduler, new SamplingRun(_settings.Steps, Images, _sampleLength));
+    private IScheduler CreateScheduler() => SchedulerFactory.Create(_model.Scheduler, new SamplingRun(_settings.Steps, Images, _sampleLength) { Eta = _settings.Eta });
 }
