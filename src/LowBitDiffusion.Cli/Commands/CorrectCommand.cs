@@ -16,7 +16,7 @@ internal sealed class CorrectCommand : CliCommand
     private readonly Option<bool> _remove = new("--remove") { Description = "Remove the correction that is there, and stop." };
     private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the trajectories: as they will be drawn. Default: the model's.", HelpName = "N" };
     private readonly Option<float?> _guidance = new("--guidance") { Description = "Guidance of the trajectories; the model draws with this guidance alone afterwards. Default: the model's.", HelpName = "G" };
-    private readonly Option<double> _eta = new("--eta") { Description = "DDIM's eta of the trajectories.", HelpName = "E" };
+    private readonly Option<float> _eta = new("--eta") { Description = "DDIM's eta of the trajectories.", HelpName = "E" };
     private readonly Option<int> _images = new("--images") { Description = "Trajectories.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Images };
     private readonly Option<int> _batch = new("--batch") { Description = "Images drawn at once.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Batch };
     private readonly Option<ulong> _seed = new("--seed") { Description = "Seed of the first trajectory.", HelpName = "S" };

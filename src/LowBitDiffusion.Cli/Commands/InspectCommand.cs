@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using LowBitDiffusion.Cli.Inspection;
 using LowBitDiffusion.Cli.Output;
+using LowBitDiffusion.Models;
 using LowBitDiffusion.Pipelines;
 
 namespace LowBitDiffusion.Cli.Commands;
@@ -31,7 +32,7 @@ internal sealed class InspectCommand : CliCommand
         string path = parsed.GetValue(_folder)!;
         using NetworkFolder folder = NetworkFolder.Open(path);
         ModelInspection model = ModelInspection.Of(path, folder);
-        MemoryEstimate? memory = folder.Model is null ? null : DiffusionPipeline.EstimateMemory(path);
+        MemoryEstimate? memory = folder.Model is { } whole && DiffusionPipeline.SupportedClasses.Contains(whole.ClassName) ? DiffusionPipeline.EstimateMemory(path) : null;
         if (parsed.GetValue(_json)) PrintJson(model, memory);
         else Print(model, memory, parsed.GetValue(_steps));
         return Task.FromResult(ExitCode.Success);

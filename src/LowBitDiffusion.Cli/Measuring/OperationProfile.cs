@@ -1,7 +1,7 @@
-using LowBitDiffusion.Cli.Inspection;
 using LowBitDiffusion.Execution;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Models;
 
 namespace LowBitDiffusion.Cli.Measuring;
 

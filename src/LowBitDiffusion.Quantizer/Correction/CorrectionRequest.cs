@@ -18,7 +18,7 @@ public sealed record CorrectionRequest
     public float? GuidanceScale { get; init; }
 
     /// <summary>DDIM's η of the trajectories.</summary>
-    public double Eta { get; init; }
+    public float Eta { get; init; }
 
     /// <summary>Trajectories, rounded up to whole batches.</summary>
     public int Images { get; init; } = 64;

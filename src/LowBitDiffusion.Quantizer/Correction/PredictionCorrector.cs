@@ -1,7 +1,7 @@
 using System.Text.Json;
 using LowBitDiffusion.Execution;
 using LowBitDiffusion.Formats;
-using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Sampling;
@@ -24,19 +24,20 @@ public static class PredictionCorrector
     public static CorrectionReport Run(CorrectionRequest request, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         if (request.Images < 1) throw new InvalidRequestException("images", $"expected at least one image, found {request.Images}");
-        using SourceModel model = SourceModel.Open(request.Model), reference = SourceModel.Open(request.Reference);
+        using SourceModel model = SourceModel.Open(request.Model, request.Threads), reference = SourceModel.Open(request.Reference, request.Threads);
         if (model.Quantization is null) throw new InvalidRequestException("model", $"{request.Model} is not quantized, expected a folder that lbd quantize wrote");
         if (reference.Quantization is not null) throw new InvalidRequestException("reference", $"{request.Reference} is quantized ({reference.Quantization.Method}), expected the float model");
-        SamplingSettings standard = SamplingSettings.For(model), settings = new(request.Steps ?? standard.Steps, request.GuidanceScale ?? standard.GuidanceScale, request.Eta);
-        GuidedSampler sampler = new(reference, settings, Math.Min(request.Batch, request.Images)), own = new(model, settings, sampler.Images);
-        if (!sampler.InputShapes.SequenceEqual(own.InputShapes))
-            throw new InvalidRequestException("reference", $"{request.Reference} reads samples of {sampler.ImageShape}, {request.Model} of {own.ImageShape}; expected the float model it was made from");
+        SamplingSettings standard = SamplingSettings.For(model), settings = new(request.Steps ?? standard.Steps, request.GuidanceScale ?? standard.GuidanceScale) { Eta = request.Eta };
+        (TensorShape shape, TensorShape expected) = (model.Network.NativeInputs(batch: 1)["sample"], reference.Network.NativeInputs(batch: 1)["sample"]);
+        if (model.Network.ClassName != reference.Network.ClassName || !shape.Equals(expected))
+            throw new InvalidRequestException("reference", $"{request.Reference} is a {reference.Network.ClassName} of {expected}, {request.Model} a {model.Network.ClassName} of {shape}; expected the float model it was made from");
+        GuidedSampler sampler = new(reference, settings, Math.Min(request.Batch, request.Images), cancellationToken);
 
         CorrectionStatistics[] statistics = Collect(request, model, reference, sampler, progress, cancellationToken);
         int[] order = [.. Enumerable.Range(0, statistics.Length).OrderBy(call => sampler.Timesteps[call])];
         (double Slope, double[] Bias, double Deviation)[] fits = [.. order.Select(call => statistics[call].Fit())];
         PredictionCorrection correction = new(
-            [.. order.Select(call => sampler.Timesteps[call])], [.. fits.Select(fit => fit.Slope)], [.. fits.SelectMany(fit => fit.Bias)], [.. fits.Select(fit => fit.Deviation)], sampler.ImageShape.Channels, settings.GuidanceScale);
+            [.. order.Select(call => sampler.Timesteps[call])], [.. fits.Select(fit => fit.Slope)], [.. fits.SelectMany(fit => fit.Bias)], [.. fits.Select(fit => fit.Deviation)], sampler.ImageShape.Channels, sampler.Guided ? settings.GuidanceScale : 1);
         cancellationToken.ThrowIfCancellationRequested();
         PredictionCorrectionFile.Write(model.Folder.ComponentPath(model.Component), correction, Describe(request, model, settings, sampler));
         return new CorrectionReport(correction, [.. order.Select((call, i) => (sampler.Timesteps[call], statistics[call].MeanSquaredError, fits[i].Deviation * fits[i].Deviation))]);
@@ -70,15 +71,14 @@ public static class PredictionCorrector
         int calls = sampler.Timesteps.Count, batches = (request.Images + sampler.Images - 1) / sampler.Images, length = (int)sampler.ImageShape.Elements;
         if (sampler.Timesteps.Distinct().Count() != calls) throw new InvalidRequestException("scheduler", $"it calls the network more than once at a timestep, a correction needs one call for each");
         CorrectionStatistics[] statistics = [.. sampler.Timesteps.Select(_ => new CorrectionStatistics(sampler.ImageShape.Channels))];
-        using WorkerPool pool = new(request.Threads ?? Environment.ProcessorCount);
         using PreparedModel prepared = new(model.Network, model.Weights), preparedReference = new(reference.Network, reference.Weights);
-        using IObservedNetwork quantized = ObservedPlannedNetwork.Factory(prepared, pool)(sampler.InputShapes, cancellationToken: cancellationToken);
-        using IObservedNetwork expected = ObservedPlannedNetwork.Factory(preparedReference, pool)(sampler.InputShapes, cancellationToken: cancellationToken);
+        using IObservedNetwork quantized = ObservedPlannedNetwork.Factory(prepared, model.Pool)(sampler.InputShapes, cancellationToken: cancellationToken);
+        using IObservedNetwork expected = ObservedPlannedNetwork.Factory(preparedReference, reference.Pool)(sampler.InputShapes, cancellationToken: cancellationToken);
         if (quantized.PredictionLength != expected.PredictionLength) throw new InvalidRequestException("reference", $"it predicts {expected.PredictionLength} values, the model {quantized.PredictionLength}; expected the float model it was made from");
-        float[] seen = new float[expected.PredictionLength], other = new float[expected.PredictionLength];
+        float[] other = new float[expected.PredictionLength];
         for (int batch = 0; batch < batches; batch++)
         {
-            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(Calibrator.LabelsOf(reference, batch * sampler.Images, sampler.Images));
+            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(batch * sampler.Images);
             expected.Prepare([.. sampler.Timesteps], conditions, cancellationToken);
             quantized.Prepare([.. sampler.Timesteps], conditions, cancellationToken);
             int done = batch;
@@ -88,8 +88,7 @@ public static class PredictionCorrector
             {
                 expected.Predict(call, sample, prediction, cancellationToken);
                 quantized.Predict(call, sample, other, cancellationToken);
-                prediction.CopyTo(seen);
-                statistics[call].Add(sampler.Guide(seen), sampler.Guide(other), sampler.Images, length);
+                statistics[call].Add(sampler.Guide(prediction), sampler.Guide(other), sampler.Images, length);
                 if (!double.IsFinite(statistics[call].MeanSquaredError)) throw new ModelFormatException(request.Model, null, $"a network predicts values that are not finite at timestep {sampler.Timesteps[call]}");
                 progress?.Report((done + (call + 1.0) / calls) / batches);
             }

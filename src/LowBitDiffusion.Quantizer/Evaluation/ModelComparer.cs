@@ -113,11 +113,10 @@ public static class ModelComparer
         public static Candidate Open(string path)
         {
             using SourceModel model = SourceModel.Open(path);
-            using DiffusionModel described = DiffusionModel.Open(path, new PipelineOptions());
             Graph graph = model.Network.Build(model.Network.NativeInputs(batch: 1));
             ModulePrecision? standard = model.Quantization?.Default;
             return new Candidate(
-                model.Folder, described.Description, model.Quantization?.Method, standard is null ? "float" : new Precision(standard.WeightBits, standard.ActivationBits).ToString(),
+                model.Folder, model.Description, model.Quantization?.Method, standard is null ? "float" : new Precision(standard.WeightBits, standard.ActivationBits).ToString(),
                 model.Tensors.Tensors.Values.Sum(tensor => tensor.ByteLength), NetworkCost.Of(graph, model.Weights).BitOperationsPerStep,
                 graph.Parameters.ToDictionary(parameter => parameter.Name, parameter => parameter.Shape));
         }

@@ -1,47 +1,48 @@
-using System.Text.Json.Nodes;
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Schedulers;
 
 namespace LowBitDiffusion.Quantizer.Sampling;
 
-/// <summary>A model folder opened to be quantized: its network, weights and sampler. Safe for concurrent reads.</summary>
+/// <summary>A model folder opened to be quantized: its denoising network and weights, and the pipeline that says what the network is told. Safe for concurrent reads.</summary>
 public sealed class SourceModel : IDisposable
 {
-    private readonly ComponentFolder _component;
+    private readonly NetworkFolder _network;
+    private readonly Dictionary<string, Dictionary<string, float[]>> _encoded = [];
 
-    private SourceModel(ModelFolder folder, string component, ComponentFolder files)
-    {
-        (Folder, Component, _component) = (folder, component, files);
-        Network = NetworkRegistry.Create(files.Config);
-        Weights = ModelLoader.Open(files, Network, Network.NativeInputs(batch: 1));
-        JsonConfig scheduler = folder.OpenConfig("scheduler");
-        Scheduler = new SchedulerConfig(JsonObject.Create(scheduler.Root) ?? [], scheduler.File);
-    }
+    private SourceModel(DiffusionModel pipeline) => (Pipeline, _network, Folder) = (pipeline, pipeline.Denoiser.Files, pipeline.Denoiser.Files.Model!);
 
     /// <summary>The whole folder.</summary>
     public ModelFolder Folder { get; }
 
     /// <summary>Name of the denoising network's folder: <c>unet</c>, <c>transformer</c>.</summary>
-    public string Component { get; }
+    public string Component => _network.Name;
 
     /// <summary>The network's configuration.</summary>
-    public JsonConfig Config => _component.Config;
+    public JsonConfig Config => _network.Component.Config;
 
     /// <summary>The network's tensors as the file has them.</summary>
-    public ITensorSource Tensors => _component.Weights;
+    public ITensorSource Tensors => _network.Component.Weights;
 
     /// <summary>How the network is quantized; null for a float network.</summary>
-    public QuantizationConfig? Quantization => _component.Quantization;
+    public QuantizationConfig? Quantization => _network.Component.Quantization;
 
     /// <summary>The network's architecture.</summary>
-    public INetwork Network { get; }
+    public INetwork Network => _network.Network;
 
     /// <summary>The network's parameters.</summary>
-    public ModelWeights Weights { get; }
+    public ModelWeights Weights => _network.Weights;
 
     /// <summary>The sampler's configuration.</summary>
-    public SchedulerConfig Scheduler { get; }
+    public SchedulerConfig Scheduler => Pipeline.Scheduler;
+
+    /// <summary>Threads to run networks on.</summary>
+    public WorkerPool Pool => Pipeline.Pool;
+
+    /// <summary>What the folder says of the model.</summary>
+    public ModelDescription Description => Pipeline.Description;
 
     /// <summary>Whether the network is told a label per picture.</summary>
     public bool HasLabels => Network.InputNames.Contains("class_labels");
@@ -52,29 +53,42 @@ public sealed class SourceModel : IDisposable
         get
         {
             IEnumerable<int> labels = Folder.Labels.Count > 0 ? Folder.Labels.Keys : Enumerable.Range(0, Network.ClassLabels);
-            return [.. HasLabels ? labels.Where(label => label != Folder.NullLabel) : []];
+            return [.. HasLabels ? labels.Where(label => label != Description.NullLabel) : []];
         }
     }
 
+    /// <summary>Whether the model draws in the latent space of an autoencoder.</summary>
+    public bool DrawsLatents => Pipeline.Autoencoder is not null;
+
+    /// <summary>The pipeline that the network belongs to.</summary>
+    internal DiffusionModel Pipeline { get; }
+
     /// <summary>Opens a model folder.</summary>
+    /// <param name="path">A folder with <c>model_index.json</c>.</param>
+    /// <param name="threads">Threads; null for one per processor.</param>
+    /// <exception cref="InvalidRequestException">The path is a single file.</exception>
     /// <exception cref="ModelFormatException">Something is missing, damaged, or of a kind that is not supported.</exception>
-    public static SourceModel Open(string path)
+    public static SourceModel Open(string path, int? threads = null)
     {
-        ModelFolder folder = ModelFolder.Open(path);
-        string component = folder.Components.Where(c => NetworkRegistry.ClassNames.Contains(c.Value) && c.Key is "unet" or "transformer").Select(c => c.Key).FirstOrDefault()
-            ?? throw new ModelFormatException(folder.Index.File, null, $"expected a unet or transformer that is one of {string.Join(", ", NetworkRegistry.ClassNames)}, found {string.Join(", ", folder.Components.Select(c => $"{c.Key}: {c.Value}"))}");
-        ComponentFolder files = folder.OpenComponent(component);
-        try
-        {
-            return new SourceModel(folder, component, files);
-        }
-        catch
-        {
-            files.Dispose();
-            throw;
-        }
+        if (File.Exists(path)) throw new InvalidRequestException("model", $"expected a folder in diffusers' layout, found the file {path}; 'lbd convert --model {path} --out DIR' makes a folder of a single-file checkpoint");
+        return new SourceModel(DiffusionModel.Open(path, new PipelineOptions { Threads = threads }));
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _component.Dispose();
+    public void Dispose() => Pipeline.Dispose();
+
+    /// <summary>Encodes texts; each is encoded once, and the encoders' weights do not stay in memory.</summary>
+    internal IReadOnlyDictionary<string, Dictionary<string, float[]>> Encode(IReadOnlyList<string> texts, CancellationToken cancellationToken)
+    {
+        lock (_encoded)
+        {
+            string[] missing = [.. texts.Where(text => !_encoded.ContainsKey(text))];
+            if (missing.Length > 0)
+            {
+                foreach ((string text, Dictionary<string, float[]> rows) in Pipeline.Text!.Encode(missing, Keep.Nothing, cancellationToken)) _encoded.Add(text, rows);
+            }
+
+            return _encoded;
+        }
+    }
 }

@@ -2,23 +2,13 @@ using LowBitDiffusion.Execution;
 
 namespace LowBitDiffusion.Pipelines;
 
-/// <summary>
-/// One call of a model as a sampler sees it. With classifier-free guidance (Ho and Salimans 2022) the network sees every image twice, with its condition and with none, in one batch or,
-/// to save memory, in two passes:
-/// <code>
-/// e = e_none + g·(e_condition − e_none)
-/// </code>
-/// A network that also predicts a variance gives <c>[N, 2C, H, W]</c>; guidance concerns the first C channels, the variance is that of the condition, or is dropped.
-/// </summary>
+/// <summary>One call of a model as a sampler sees it. With <see cref="Guidance"/> the network sees every image twice, in one batch or, to save memory, in two passes.</summary>
 internal sealed class Denoiser : IDisposable
 {
     private readonly PlannedNetwork _network;
     private readonly PlannedNetwork? _twin;
-    private readonly float? _guidance;
-    private readonly int _images;
-    private readonly int _imageLength;
-    private readonly int _predicted;
-    private readonly int _kept;
+    private readonly Guidance _guidance;
+    private readonly bool _guided;
     private readonly float[] _input;
     private readonly float[] _output;
 
@@ -30,37 +20,35 @@ internal sealed class Denoiser : IDisposable
     /// <param name="dropVariance">Whether a predicted variance is dropped.</param>
     public Denoiser(PlannedNetwork network, int images, float? guidance, bool twoPasses, bool dropVariance)
     {
-        (_network, _images, _guidance) = (network, images, guidance);
-        bool one = guidance is not null && !twoPasses;
+        (_network, _guided) = (network, guidance is not null);
+        bool one = _guided && !twoPasses;
         int networkBatch = one ? 2 * images : images;
-        _imageLength = network.SampleLength / networkBatch;
-        _predicted = network.PredictionLength / networkBatch;
-        _kept = dropVariance ? _imageLength : _predicted;
+        _guidance = new Guidance(images, network.SampleLength / networkBatch, network.PredictionLength / networkBatch, guidance, dropVariance);
         _input = one ? new float[network.SampleLength] : [];
-        _output = guidance is null && _kept == _predicted ? [] : new float[(guidance is null ? images : 2 * images) * _predicted];
-        _twin = guidance is not null && twoPasses ? network.Twin() : null;
+        _output = _guidance.IsIdentity ? [] : new float[_guidance.OutputLength];
+        _twin = _guided && twoPasses ? network.Twin() : null;
     }
 
     /// <summary>Elements of a prediction.</summary>
-    public int PredictionLength => _images * _kept;
+    public int PredictionLength => _guidance.PredictionLength;
 
     /// <summary>Prepares all steps.</summary>
     public void Prepare(float[] timesteps, Func<ConditionHalf, IReadOnlyDictionary<string, float[]>> conditions, CancellationToken cancellationToken)
     {
-        _network.Prepare(timesteps, conditions(_guidance is null || _twin is not null ? ConditionHalf.Conditional : ConditionHalf.Both), cancellationToken);
+        _network.Prepare(timesteps, conditions(!_guided || _twin is not null ? ConditionHalf.Conditional : ConditionHalf.Both), cancellationToken);
         _twin?.Prepare(timesteps, conditions(ConditionHalf.Unconditional), cancellationToken);
     }
 
     /// <summary>Predicts one step.</summary>
     public void Predict(int step, ReadOnlySpan<float> sample, Span<float> prediction, CancellationToken cancellationToken)
     {
-        if (_output.Length == 0)
+        if (_guidance.IsIdentity)
         {
             _network.Predict(step, sample, prediction, cancellationToken);
             return;
         }
 
-        if (_guidance is not null && _twin is null)
+        if (_guided && _twin is null)
         {
             sample.CopyTo(_input);
             sample.CopyTo(_input.AsSpan(sample.Length));
@@ -68,23 +56,14 @@ internal sealed class Denoiser : IDisposable
         }
         else
         {
-            int half = _images * _predicted;
+            int half = _guided ? _output.Length / 2 : _output.Length;
             _network.Predict(step, sample, _output.AsSpan(0, half), cancellationToken);
             _twin?.Predict(step, sample, _output.AsSpan(half), cancellationToken);
         }
 
-        for (int image = 0; image < _images; image++) Combine(image, prediction.Slice(image * _kept, _kept));
+        _guidance.Combine(_output, prediction);
     }
 
     /// <inheritdoc/>
     public void Dispose() => _twin?.Dispose();
-
-    private void Combine(int image, Span<float> prediction)
-    {
-        ReadOnlySpan<float> with = _output.AsSpan(image * _predicted, _kept);
-        with.CopyTo(prediction);
-        if (_guidance is not { } scale) return;
-        ReadOnlySpan<float> none = _output.AsSpan((_images + image) * _predicted, _imageLength);
-        for (int i = 0; i < none.Length; i++) prediction[i] = none[i] + scale * (with[i] - none[i]);
-    }
 }

@@ -26,7 +26,7 @@ internal sealed class DiffusionModel : IDisposable
         {
             Options = options;
             Class = PipelineClass.Of(folder);
-            string denoiser = PipelineClass.Denoiser(folder);
+            string denoiser = NetworkFolder.DenoiserOf(folder);
             string? autoencoder = Class.Autoencoder(folder);
             JsonConfig scheduler = folder.OpenConfig("scheduler");
             Scheduler = new SchedulerConfig(JsonObject.Create(scheduler.Root) ?? [], scheduler.File);

@@ -20,6 +20,9 @@ public sealed class DiffusionPipeline : IAsyncDisposable, IDisposable
 
     private DiffusionPipeline(DiffusionModel model) => _model = model;
 
+    /// <summary>diffusers' classes of pipelines that can be drawn with.</summary>
+    public static IReadOnlyList<string> SupportedClasses => PipelineClass.Supported;
+
     /// <summary>What the model folder says of the model.</summary>
     public ModelDescription Description => _model.Description;
 

@@ -21,8 +21,7 @@ internal enum Keep
 /// <summary>One network of a model: its files, its packed weights, and the networks compiled so far, each used by one caller at a time. Thread-safe.</summary>
 internal sealed class ModelComponent : IDisposable
 {
-    private readonly ComponentFolder _files;
-    private readonly ModelWeights _weights;
+    private readonly NetworkFolder _files;
     private readonly WorkerPool _pool;
     private readonly int _mostIdle;
     private readonly List<(string Key, PlannedNetwork Network)> _idle = [];
@@ -39,36 +38,30 @@ internal sealed class ModelComponent : IDisposable
     /// <exception cref="ModelFormatException">It is missing, damaged, or of another class.</exception>
     public ModelComponent(ModelFolder folder, string name, IReadOnlyList<string> supported, WorkerPool pool, int mostIdle)
     {
-        (Name, _pool, _mostIdle) = (name, pool, mostIdle);
-        _files = folder.OpenComponent(name);
-        try
-        {
-            Network = NetworkRegistry.Create(_files.Config);
-            if (!supported.Contains(Network.ClassName))
-                throw new ModelFormatException(_files.Config.File, "_class_name", $"expected one of {string.Join(", ", supported)} in a {folder.ClassName}, found {Network.ClassName}");
-            _weights = ModelLoader.Open(_files, Network, Network.NativeInputs(1));
-        }
-        catch
-        {
-            _files.Dispose();
-            throw;
-        }
+        (_pool, _mostIdle) = (pool, mostIdle);
+        _files = NetworkFolder.Open(folder, name);
+        if (supported.Contains(Network.ClassName)) return;
+        _files.Dispose();
+        throw new ModelFormatException(File, "_class_name", $"expected one of {string.Join(", ", supported)} in a {folder.ClassName}, found {Network.ClassName}");
     }
 
+    /// <summary>Its files.</summary>
+    public NetworkFolder Files => _files;
+
     /// <summary>The component's name in the folder.</summary>
-    public string Name { get; }
+    public string Name => _files.Name;
 
     /// <summary>The architecture.</summary>
-    public INetwork Network { get; }
+    public INetwork Network => _files.Network;
 
     /// <summary>Its configuration's file, for messages.</summary>
-    public string File => _files.Config.File;
+    public string File => _files.Component.Config.File;
 
     /// <summary>How it was quantized; null for a float network.</summary>
-    public string? QuantizationMethod => _files.Quantization?.Method;
+    public string? QuantizationMethod => _files.Component.Quantization?.Method;
 
     /// <summary>Correction of what it predicts; null for none.</summary>
-    public PredictionCorrection? Correction => _files.Correction;
+    public PredictionCorrection? Correction => Files.Component.Correction;
 
     /// <summary>Bytes of packed weights now in memory.</summary>
     public long WeightBytes
@@ -82,7 +75,7 @@ internal sealed class ModelComponent : IDisposable
     /// <summary>Bytes that the network takes for a set of input shapes, without reading a weight.</summary>
     public PlanMemory Estimate(IReadOnlyDictionary<string, TensorShape> inputs, IReadOnlyList<string>? outputs = null)
     {
-        using PreparedModel unread = new(Network, _weights);
+        using PreparedModel unread = new(Network, _files.Weights);
         return unread.Estimate(inputs, _pool.Threads, outputs);
     }
 
@@ -115,7 +108,7 @@ internal sealed class ModelComponent : IDisposable
 
             // What is kept and will not be used makes room for what is.
             Trim(_mostIdle - 1);
-            prepared = _prepared ??= new PreparedModel(Network, _weights);
+            prepared = _prepared ??= new PreparedModel(Network, _files.Weights);
         }
 
         try

@@ -36,7 +36,6 @@ internal enum LatentSpace
 /// <param name="GuidanceScale">Default guidance.</param>
 internal sealed record PipelineClass(string Name, string[] Networks, LatentSpace Latent, TextSource Text = TextSource.None, int Steps = 50, float GuidanceScale = 1)
 {
-    private static readonly string[] s_denoisers = ["unet", "transformer"];
     private static readonly string[] s_autoencoders = ["vae", "vqvae"];
     private static readonly string[] s_conditional = [nameof(UNet2DConditionModel)];
     private static readonly string[] s_pixArt = [nameof(PixArtTransformer2DModel)];
@@ -66,21 +65,14 @@ internal sealed record PipelineClass(string Name, string[] Networks, LatentSpace
         s_all.FirstOrDefault(one => one.Name == folder.ClassName)
         ?? throw new ModelFormatException(folder.Index.File, "_class_name", $"expected one of {string.Join(", ", Supported)}, found {folder.ClassName}");
 
-    /// <summary>Name of the denoising network's component.</summary>
-    /// <exception cref="ModelFormatException">There is none.</exception>
-    public static string Denoiser(ModelFolder folder) => Find(folder, s_denoisers) ?? throw Missing(folder, s_denoisers);
-
     /// <summary>Name of the autoencoder's component; null for a model that draws pixels.</summary>
     /// <exception cref="ModelFormatException">There is none and there should be.</exception>
     public string? Autoencoder(ModelFolder folder)
     {
         if (Latent == LatentSpace.Never) return null;
-        string? found = Find(folder, s_autoencoders);
-        return found is null && Latent == LatentSpace.Always ? throw Missing(folder, s_autoencoders) : found;
+        string? found = s_autoencoders.FirstOrDefault(folder.Components.ContainsKey);
+        if (found is null && Latent == LatentSpace.Always)
+            throw new ModelFormatException(folder.Path, "model_index.json", $"expected a component '{string.Join("' or '", s_autoencoders)}', found {string.Join(", ", folder.Components.Keys)}");
+        return found;
     }
-
-    private static string? Find(ModelFolder folder, string[] names) => names.FirstOrDefault(folder.Components.ContainsKey);
-
-    private static ModelFormatException Missing(ModelFolder folder, string[] names) =>
-        new(folder.Path, "model_index.json", $"expected a component '{string.Join("' or '", names)}', found {string.Join(", ", folder.Components.Keys)}");
 }

@@ -16,9 +16,9 @@ internal sealed class TemporaryFolder : IDisposable
 /// <summary>Writes model folders around the network of a golden case: random weights, ten labels, attention, skips; at 8x8 pixels small enough to run in a test.</summary>
 internal static class TinyModel
 {
-    public static string Write(string folder, int size = 8, int steps = 3, string golden = "unet2d_class")
+    public static string Write(string folder, int size = 8, int steps = 3)
     {
-        string source = Repository.Golden(golden);
+        string source = Repository.Golden("unet2d_class");
         JsonObject config = JsonNode.Parse(File.ReadAllText(Path.Combine(source, "config.json")))!.AsObject();
         config["sample_size"] = size;
         Save("unet/config.json", config);
