@@ -51,6 +51,7 @@ internal sealed class InspectCommand : CliCommand
             ["", model.Network],
             [
                 ["quantized by", model.Method ?? "not quantized"],
+                .. model.Correction is { } correction ? [["prediction correction", correction.ToString()]] : Array.Empty<string[]>(),
                 ["sample", string.Join('x', model.Sample)],
                 ["parameters", Count(model.Parameters)],
                 ["MACs per image and step", Count(model.Cost.MacsPerStep)],
@@ -111,6 +112,7 @@ internal sealed class InspectCommand : CliCommand
             model.Folder,
             model.Network,
             model.Method,
+            model.Correction,
             model.Sample,
             model.Parameters,
             model.Cost.MacsPerStep,

@@ -5,6 +5,7 @@ using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Quantizer.Calibration;
+using LowBitDiffusion.Quantizer.Correction;
 using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Quantizers;
@@ -76,6 +77,7 @@ internal sealed class QuantizeCommand : CliCommand
         Description = "Images behind the quality report's activations and trajectory; 0 for weights alone. Default: 8; 2 of a model that draws latents.",
         HelpName = "N",
     };
+    private readonly Option<bool> _ptqd = new("--ptqd") { Description = "Then correct the predictions after PTQD, as 'lbd correct' does, on as many trajectories; stopped in between, the model is there without." };
     private readonly Option<bool> _overwrite = new("--overwrite") { Description = "Replace --out if it exists." };
     private readonly Option<int?> _threads = CommonOptions.Threads();
     private readonly Option<bool> _json = CommonOptions.Json();
@@ -87,7 +89,7 @@ internal sealed class QuantizeCommand : CliCommand
         {
             _model, _out, _method, _weightBits, _activationBits, _budget, _iterations, _samples, _without, _resume, _rules, _listRules, _steps, _trainingSteps, _guidance, _images, _batch, _size, _prompts, _embeddings, _seed,
             _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
-            _reportImages, _overwrite, _threads, _json,
+            _reportImages, _ptqd, _overwrite, _threads, _json,
         })
         {
             Options.Add(option);
@@ -119,6 +121,7 @@ internal sealed class QuantizeCommand : CliCommand
                 new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage, learns: request.Method != s_defaults.Method, measures: request.ReportImages != 0))),
                 cancellationToken),
             cancellationToken));
+        CorrectionReport? correction = parsed.GetValue(_ptqd) ? await CorrectCommand.RunAsync(Terminal, Correction(request), json, cancellationToken) : null;
         if (json)
         {
             Terminal.Out.WriteLine(Encoding.UTF8.GetString(report.ToJson()));
@@ -127,8 +130,28 @@ internal sealed class QuantizeCommand : CliCommand
 
         Terminal.Out.Write(report.ToText());
         Terminal.Out.WriteLine();
+        if (correction is not null)
+        {
+            CorrectCommand.Print(Terminal, correction);
+            Terminal.Out.WriteLine();
+        }
+
         Terminal.Out.WriteLine($"{request.Output}: {Size.Format(report.Bytes)} of {Size.Format(report.FloatBytes)}; quality.json and quality.txt say what it cost");
         return ExitCode.Success;
+    }
+
+    private static CorrectionRequest Correction(QuantizationRequest request)
+    {
+        CorrectionRequest correction = new()
+        {
+            Model = request.Output,
+            Reference = request.Model,
+            Steps = request.Steps,
+            GuidanceScale = request.GuidanceScale,
+            Seed = request.Seed,
+            Threads = request.Threads,
+        };
+        return correction with { Images = request.Images ?? correction.Images, Batch = request.Batch ?? correction.Batch };
     }
 
     private QuantizationRequest CreateRequest(ParseResult parsed) => new()

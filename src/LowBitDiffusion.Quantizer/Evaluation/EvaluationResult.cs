@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using LowBitDiffusion.Quantizer.PostTraining;
 
 namespace LowBitDiffusion.Quantizer.Evaluation;
 
@@ -45,26 +46,36 @@ public sealed record EvaluationResult
     /// <summary>Guidance scale.</summary>
     public required float GuidanceScale { get; init; }
 
+    /// <summary>Bytes of the model's weights as they lie in memory.</summary>
+    public required long WeightBytes { get; init; }
+
     /// <summary>Mean of the pairs' PSNR in decibels, over pairs that differ; null if none does.</summary>
-    public required double? MeanPsnr { get; init; }
+    public double? MeanPsnr { get; init; }
 
     /// <summary>Mean of the pairs' SSIM; null for pictures smaller than its window.</summary>
-    public required double? MeanSsim { get; init; }
+    public double? MeanSsim { get; init; }
 
     /// <summary>The model by itself; null without a classifier.</summary>
-    public required ModelScore? Score { get; init; }
+    public ModelScore? Score { get; init; }
 
     /// <summary>The reference by itself; null without a classifier.</summary>
-    public required ModelScore? ReferenceScore { get; init; }
+    public ModelScore? ReferenceScore { get; init; }
 
     /// <summary>Fréchet distance between the two models' pictures; null without a classifier or with fewer than two pictures.</summary>
-    public required double? MutualFrechetDistance { get; init; }
+    public double? MutualFrechetDistance { get; init; }
+
+    /// <summary>How far the samples are from the reference's after every call of the sampler, over all pictures whose trajectories were watched; empty if none was.</summary>
+    public required IReadOnlyList<TrajectoryPoint> Trajectory { get; init; }
 
     /// <summary>Every pair, in the order of the seeds.</summary>
     public required IReadOnlyList<ImagePair> Pairs { get; init; }
 
     /// <summary>UTF-8 JSON with keys in snake case.</summary>
     public byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, s_json);
+
+    /// <summary>Reads what <see cref="ToJson"/> wrote.</summary>
+    /// <exception cref="JsonException">It is something else.</exception>
+    internal static EvaluationResult FromJson(ReadOnlySpan<byte> json) => JsonSerializer.Deserialize<EvaluationResult>(json, s_json) ?? throw new JsonException("expected an object, found null");
 
     /// <summary>A table to read.</summary>
     public string ToText()

@@ -2,6 +2,8 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using LowBitDiffusion.Quantizer.Metrics;
+using LowBitDiffusion.Quantizer.Quantizers;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;
 
@@ -27,7 +29,19 @@ public sealed record ComponentSize(string Component, long Bytes);
 /// <param name="Timestep">Timestep of the call after which they are compared.</param>
 /// <param name="Psnr">Peak signal-to-noise ratio in decibels; null without any difference.</param>
 /// <param name="Range">The range that counts as peak: 2 for pixels; for latents from the smallest to the largest value of the float model's samples at this point.</param>
-public sealed record TrajectoryPoint(float Timestep, double? Psnr, double Range);
+public sealed record TrajectoryPoint(float Timestep, double? Psnr, double Range)
+{
+    /// <summary>What was measured after a call.</summary>
+    /// <param name="timestep">Its timestep.</param>
+    /// <param name="quality">The quantized model's samples against the float model's.</param>
+    /// <param name="values">Range of the float model's samples, which counts where the model draws latents: they have none of their own.</param>
+    /// <param name="latents">Whether it does.</param>
+    internal static TrajectoryPoint Of(float timestep, SignalQuality quality, ValueRange values, bool latents)
+    {
+        double range = latents ? (double)values.Max - values.Min : 2, psnr = quality.Psnr(range);
+        return new TrajectoryPoint(timestep, double.IsFinite(psnr) ? psnr : null, range);
+    }
+}
 
 /// <summary>What quantization cost and what it saved.</summary>
 public sealed record QualityReport

@@ -89,12 +89,7 @@ public static class QualityReporter
             }
         }
 
-        return [.. points.Select((point, call) =>
-        {
-            // Pixels lie in [−1, 1]; latents have no range of their own.
-            double range = run.Model.DrawsLatents ? (double)ranges[call].Max - ranges[call].Min : 2;
-            return new TrajectoryPoint(sampler.Timesteps[call], Finite(point.Psnr(range)), range);
-        })];
+        return [.. points.Select((point, call) => TrajectoryPoint.Of(sampler.Timesteps[call], point, ranges[call], run.Model.DrawsLatents))];
 
         // Behind the seeds of calibration.
         int First(int batch) => calibration.Images + calibration.Batch + batch * sampler.Images;
