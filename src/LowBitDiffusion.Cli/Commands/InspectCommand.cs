@@ -53,9 +53,9 @@ internal sealed class InspectCommand : CliCommand
                 ["quantized by", model.Method ?? "not quantized"],
                 ["sample", string.Join('x', model.Sample)],
                 ["parameters", Count(model.Parameters)],
-                ["MACs per image and step", Count(model.MacsPerStep)],
-                ["bit operations per image and step", Count(model.BitOperationsPerStep)],
-                ["of those in float", Percent(FloatBitOperations(model), model.BitOperationsPerStep)],
+                ["MACs per image and step", Count(model.Cost.MacsPerStep)],
+                ["bit operations per image and step", Count(model.Cost.BitOperationsPerStep)],
+                ["of those in float", Percent(model.Cost.FloatBitOperationsPerStep, model.Cost.BitOperationsPerStep)],
                 ["bytes in single precision", Size.Format(model.FloatBytes)],
                 ["bytes in the file", $"{Size.Format(model.StoredBytes)} ({Percent(model.StoredBytes, model.FloatBytes)})"],
                 .. memory?.Parts.Select(part => new[] { $"memory: {part.Part}", Size.Format(part.Bytes) }) ?? [],
@@ -113,17 +113,15 @@ internal sealed class InspectCommand : CliCommand
             model.Method,
             model.Sample,
             model.Parameters,
-            model.MacsPerStep,
-            model.BitOperationsPerStep,
-            model.AttentionMacs,
+            model.Cost.MacsPerStep,
+            model.Cost.BitOperationsPerStep,
+            AttentionMacs = model.Cost.Attentions.Sum(attention => attention.Macs),
             model.FloatBytes,
             model.StoredBytes,
             Memory = memory?.Parts.ToDictionary(part => part.Part, part => part.Bytes),
             model.Modules,
         },
         JsonText.Compact));
-
-    private static long FloatBitOperations(ModelInspection model) => model.BitOperationsPerStep - model.Modules.Where(m => m.InLoop && m.Scales.Count > 0).Sum(m => m.BitOperations);
 
     private static string Count(long number) => number switch
     {

@@ -27,14 +27,8 @@ internal sealed record ModelInspection
     /// <summary>Bytes of norms, tables and other parameters of modules that are not in <see cref="Modules"/>, in single precision and in the file.</summary>
     public required (long Float, long Stored) OtherBytes { get; init; }
 
-    /// <summary>Multiply-accumulates of attention for one image and step.</summary>
-    public required long AttentionMacs { get; init; }
-
-    /// <summary>Multiply-accumulates of one image and step, attention included, and what is computed once for all images not.</summary>
-    public long MacsPerStep => Modules.Where(m => m.InLoop).Sum(m => m.Macs) + AttentionMacs;
-
-    /// <summary>Bit operations of the same.</summary>
-    public long BitOperationsPerStep => Modules.Where(m => m.InLoop).Sum(m => m.BitOperations) + AttentionMacs * 32 * 32;
+    /// <summary>Its arithmetic for one image.</summary>
+    public required NetworkCost Cost { get; init; }
 
     /// <summary>Bytes in single precision.</summary>
     public long FloatBytes => Modules.Sum(m => m.FloatBytes) + OtherBytes.Float;
@@ -47,8 +41,10 @@ internal sealed record ModelInspection
     {
         IReadOnlyDictionary<string, TensorShape> inputs = folder.Network.NativeInputs(batch: 1);
         Graph graph = folder.Network.Build(inputs);
-        HashSet<string> matrices = [.. graph.MatrixNodes.SelectMany(node => ((MatrixOp)node.Op).Parameters).Select(parameter => parameter.Name)];
-        Parameter[] others = [.. graph.Parameters.Where(parameter => !matrices.Contains(parameter.Name))];
+        Dictionary<string, MatrixOp> matrices = graph.MatrixNodes.Select(node => (MatrixOp)node.Op).DistinctBy(op => op.Module).ToDictionary(op => op.Module);
+        HashSet<string> counted = [.. matrices.Values.SelectMany(op => op.Parameters).Select(parameter => parameter.Name)];
+        NetworkCost cost = NetworkCost.Of(graph, folder.Weights);
+        Parameter[] others = [.. graph.Parameters.Where(parameter => !counted.Contains(parameter.Name))];
         return new ModelInspection
         {
             Folder = path,
@@ -56,12 +52,9 @@ internal sealed record ModelInspection
             Method = folder.Component.Quantization?.Method,
             Sample = [.. inputs["sample"].Skip(1)],
             Parameters = graph.Parameters.Sum(parameter => parameter.Shape.Elements),
-            Modules = [.. graph.MatrixNodes.GroupBy(node => ((MatrixOp)node.Op).Module).Select(uses => ModuleInspection.Of(folder, [.. uses]))],
+            Modules = [.. cost.Modules.Select(module => ModuleInspection.Of(folder, matrices[module.Name], module))],
             OtherBytes = (others.Sum(parameter => parameter.Shape.Elements) * sizeof(float), others.Sum(parameter => folder.StoredBytes(parameter.Name))),
-            AttentionMacs = graph.Nodes.Where(node => node.Op is AttentionOp).Sum(Attention),
+            Cost = cost,
         };
     }
-
-    // q·kᵀ and p·v: queries × keys × channels each.
-    private static long Attention(Node node) => 2L * node.Inputs[0].Shape.Positions * node.Inputs[1].Shape.Positions * node.Shape.Channels;
 }

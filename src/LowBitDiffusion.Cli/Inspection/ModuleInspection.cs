@@ -7,30 +7,29 @@ using LowBitDiffusion.Quantization;
 namespace LowBitDiffusion.Cli.Inspection;
 
 /// <summary>One convolution or linear layer: its shape, its precision, what it costs for one image.</summary>
-internal sealed record ModuleInspection
+/// <param name="cost">Its arithmetic.</param>
+internal sealed class ModuleInspection(OperationCost cost)
 {
-    private const int FloatBits = 32;
-
-    /// <summary>The module's name.</summary>
-    public required string Module { get; init; }
-
     /// <summary>Shape of the weight.</summary>
     public required IReadOnlyList<int> WeightShape { get; init; }
 
+    /// <summary>The module's name.</summary>
+    public string Module => cost.Name;
+
     /// <summary>Bits of a weight code; 32 for float.</summary>
-    public required int WeightBits { get; init; }
+    public int WeightBits => cost.WeightBits;
 
     /// <summary>Bits of an activation code; 32 for float.</summary>
-    public required int ActivationBits { get; init; }
+    public int ActivationBits => cost.ActivationBits;
 
     /// <summary>Multiply-accumulates for one image.</summary>
-    public required long Macs { get; init; }
+    public long Macs => cost.Macs;
 
-    /// <summary>MACs · weight bits · activation bits (van Baalen et al. 2020, "Bayesian Bits").</summary>
-    public long BitOperations => Macs * WeightBits * ActivationBits;
+    /// <summary>Bit operations for one image.</summary>
+    public long BitOperations => cost.BitOperations;
 
     /// <summary>Whether it runs once per step and not once before the loop.</summary>
-    public required bool InLoop { get; init; }
+    public bool InLoop => cost.InLoop;
 
     /// <summary>Bytes of weight and bias in single precision.</summary>
     public required long FloatBytes { get; init; }
@@ -46,20 +45,15 @@ internal sealed record ModuleInspection
 
     /// <summary>Looks at one layer.</summary>
     /// <param name="folder">Where it is stored.</param>
-    /// <param name="uses">The nodes that apply it.</param>
-    public static ModuleInspection Of(NetworkFolder folder, IReadOnlyList<Node> uses)
+    /// <param name="op">The layer.</param>
+    /// <param name="cost">Its arithmetic.</param>
+    public static ModuleInspection Of(NetworkFolder folder, MatrixOp op, OperationCost cost)
     {
-        MatrixOp op = (MatrixOp)uses[0].Op;
         QuantizedModule? quantized = folder.Weights.Quantized(op.Module);
         IReadOnlyList<ActivationScales> scales = quantized is null ? [] : [.. Enumerable.Range(0, quantized.Input.Segments).Select(segment => ActivationScales.Of(quantized.Input, segment))];
-        return new ModuleInspection
+        return new ModuleInspection(cost)
         {
-            Module = op.Module,
             WeightShape = [.. op.WeightShape],
-            WeightBits = quantized?.WeightBits ?? FloatBits,
-            ActivationBits = quantized?.Input.Bits ?? FloatBits,
-            Macs = uses.Sum(use => use.Shape.Positions * op.WeightShape.Elements),
-            InLoop = uses.Any(use => use.Dependence.HasFlag(Dependence.Sample)),
             FloatBytes = op.Parameters.Sum(parameter => parameter.Shape.Elements) * sizeof(float),
             StoredBytes = quantized is null ? op.Parameters.Sum(parameter => folder.StoredBytes(parameter.Name)) : LowBitCodec.Describe(quantized).Sum(tensor => tensor.ByteLength),
             Scales = scales,

@@ -196,7 +196,7 @@ public sealed class BlockReconstruction
     {
         foreach (LearnedVariable learned in variables.Learned)
         {
-            if (learned.Variable.Value.Any(value => !float.IsFinite(value))) throw new TrainingDivergedException(unit.Name, learned.Optimizer.Steps, $"'{learned.Variable.Name}' is not finite");
+            if (learned.Diverged) throw new TrainingDivergedException(unit.Name, learned.Optimizer.Steps, $"'{learned.Variable.Name}' is not finite");
         }
     }
 

@@ -4,24 +4,6 @@ using LowBitDiffusion.Quantizer.Training;
 
 namespace LowBitDiffusion.Quantizer.Reconstruction;
 
-/// <summary>A variable with its optimizer.</summary>
-/// <param name="variable">The variable.</param>
-/// <param name="rate">Learning rate at the start.</param>
-/// <param name="constant">Whether the rate stays, or falls to zero as a cosine.</param>
-internal sealed class LearnedVariable(Variable variable, double rate, bool constant)
-{
-    public Variable Variable { get; } = variable;
-
-    /// <summary>Made when the unit's turn comes.</summary>
-    public Adam Optimizer => field ??= new Adam(Variable.Value.Length);
-
-    public void Step(int iteration, int iterations)
-    {
-        Optimizer.Step(Variable.Value, Variable.Gradient, constant ? rate : Schedules.Cosine(rate, iteration, iterations));
-        Variable.Limit();
-    }
-}
-
 /// <summary>What is learned of a unit's layers, and how fast.</summary>
 internal sealed class UnitVariables
 {
@@ -33,7 +15,7 @@ internal sealed class UnitVariables
         List<LearnedVariable> learned = [];
         void Add(Variable variable, double rate, bool constant = false)
         {
-            if (rate > 0) learned.Add(new LearnedVariable(variable, rate, constant));
+            if (rate > 0) learned.Add(new LearnedVariable(variable, rate, constant ? Schedules.Constant : Schedules.Cosine));
         }
 
         double StepRate(Variable steps, double rate) => options.RelativeStepRates ? rate * steps.Value.Average() : rate;

@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace LowBitDiffusion.Quantizer.Training;
 
 /// <summary>Settings of <see cref="Adam"/>; the defaults are torch's.</summary>
@@ -43,15 +45,43 @@ public sealed class Adam(int length, AdamOptions? options = null)
         Steps++;
         (double beta1, double beta2, double epsilon, double decay, bool decoupled) = _options;
         double stepSize = learningRate / (1 - Math.Pow(beta1, Steps)), root = Math.Sqrt(1 - Math.Pow(beta2, Steps));
-        for (int i = 0; i < parameter.Length; i++)
+        Update(parameter, gradient, new Settings(learningRate, stepSize, root, beta1, beta2, epsilon, decay, decoupled));
+    }
+
+    private void Update(Span<float> parameter, ReadOnlySpan<float> gradient, Settings settings)
+    {
+        int lanes = Vector512<double>.Count, i = 0;
+        for (; i <= parameter.Length - lanes; i += lanes)
+        {
+            Vector512<double> p = Wide(parameter[i..]), g = Wide(gradient[i..]), m = Wide(FirstMoment.AsSpan(i)), v = Wide(SecondMoment.AsSpan(i));
+            if (settings.Decoupled) p -= settings.Rate * settings.Decay * p;
+            else g += settings.Decay * p;
+            m = settings.Beta1 * m + (1 - settings.Beta1) * g;
+            v = settings.Beta2 * v + (1 - settings.Beta2) * g * g;
+            Narrow(m, FirstMoment.AsSpan(i));
+            Narrow(v, SecondMoment.AsSpan(i));
+            Narrow(p - settings.StepSize * m / (Vector512.Sqrt(v) / Vector512.Create(settings.Root) + Vector512.Create(settings.Epsilon)), parameter[i..]);
+        }
+
+        for (; i < parameter.Length; i++)
         {
             double p = parameter[i], g = gradient[i];
-            if (decoupled) p -= learningRate * decay * p;
-            else g += decay * p;
-            double m = beta1 * FirstMoment[i] + (1 - beta1) * g, v = beta2 * SecondMoment[i] + (1 - beta2) * g * g;
+            if (settings.Decoupled) p -= settings.Rate * settings.Decay * p;
+            else g += settings.Decay * p;
+            double m = settings.Beta1 * FirstMoment[i] + (1 - settings.Beta1) * g, v = settings.Beta2 * SecondMoment[i] + (1 - settings.Beta2) * g * g;
             FirstMoment[i] = (float)m;
             SecondMoment[i] = (float)v;
-            parameter[i] = (float)(p - stepSize * m / (Math.Sqrt(v) / root + epsilon));
+            parameter[i] = (float)(p - settings.StepSize * m / (Math.Sqrt(v) / settings.Root + settings.Epsilon));
         }
     }
+
+    private static Vector512<double> Wide(ReadOnlySpan<float> values)
+    {
+        (Vector256<double> low, Vector256<double> high) = Vector256.Widen(Vector256.Create(values[..Vector256<float>.Count]));
+        return Vector512.Create(low, high);
+    }
+
+    private static void Narrow(Vector512<double> values, Span<float> target) => Vector256.Narrow(values.GetLower(), values.GetUpper()).CopyTo(target);
+
+    private readonly record struct Settings(double Rate, double StepSize, double Root, double Beta1, double Beta2, double Epsilon, double Decay, bool Decoupled);
 }

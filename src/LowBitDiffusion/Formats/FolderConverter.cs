@@ -21,8 +21,8 @@ public sealed record ConversionOptions
 public readonly record struct ConversionProgress(double Fraction, string Component);
 
 /// <summary>
-/// Writes a model as a folder in diffusers' layout, from a single-file checkpoint or from such a folder, with its floats in another type if wanted. Tensors pass one at a
-/// time: memory is bounded by the largest.
+/// Writes a model as a folder in diffusers' layout, from a single-file checkpoint or from such a folder, with its floats in another type if wanted. Tensors pass in
+/// pieces of a few megabytes, whatever their size.
 /// </summary>
 public static class FolderConverter
 {
@@ -107,7 +107,7 @@ public static class FolderConverter
         using SafeTensorsWriter writer = SafeTensorsWriter.Create(file, tensors.Select(info => Converts(info) is { } type ? new TensorInfo(info.Name, type, info.Shape) : info), new Dictionary<string, string> { ["format"] = "pt" });
         foreach (TensorInfo info in tensors)
         {
-            writer.Write(info.Name, Converts(info) is { } type ? FloatStorage.Read(component.Weights, info, type) : component.Weights.ReadBytes(info.Name));
+            FloatStorage.Copy(component.Weights, info, writer, Converts(info) ?? info.DType);
             written(info);
         }
 

@@ -37,7 +37,7 @@ public static class LowBitFolder
         }
 
         List<TensorInfo> infos = [.. modules.SelectMany(LowBitCodec.Describe)];
-        foreach (TensorInfo info in floats.Tensors.Values) infos.Add(info.DType == DType.F32 ? new TensorInfo(info.Name, floatType, info.Shape) : info);
+        foreach (TensorInfo info in floats.Tensors.Values) infos.Add(Stored(info));
         long total = infos.Sum(info => info.ByteLength), done = 0;
 
         // The configuration comes last: a folder with one has its weights.
@@ -45,20 +45,22 @@ public static class LowBitFolder
         {
             foreach (QuantizedModule module in modules)
             {
-                foreach ((TensorInfo info, byte[] bytes) in LowBitCodec.Write(module)) WriteTensor(writer, info.Name, bytes);
+                foreach ((TensorInfo info, byte[] bytes) in LowBitCodec.Write(module)) Write(info, () => writer.Write(info.Name, bytes));
             }
 
-            foreach (TensorInfo info in floats.Tensors.Values) WriteTensor(writer, info.Name, info.DType == DType.F32 ? FloatStorage.Read(floats, info, floatType) : floats.ReadBytes(info.Name));
+            foreach (TensorInfo info in floats.Tensors.Values) Write(Stored(info), () => FloatStorage.Copy(floats, info, writer, Stored(info).DType));
             writer.Complete();
         }
 
         OutputFile.WriteAllBytes(Path.Combine(folder, "config.json"), Configuration(network, quantization.WithModules(modules)));
 
-        void WriteTensor(SafeTensorsWriter writer, string name, byte[] bytes)
+        TensorInfo Stored(TensorInfo info) => info.DType == DType.F32 ? new TensorInfo(info.Name, floatType, info.Shape) : info;
+
+        void Write(TensorInfo info, Action write)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            writer.Write(name, bytes);
-            done += bytes.Length;
+            write();
+            done += info.ByteLength;
             progress?.Report((double)done / total);
         }
     }

@@ -1,26 +1,26 @@
+using System.Buffers;
 using System.Collections.ObjectModel;
-using System.IO.MemoryMappedFiles;
+using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
 namespace LowBitDiffusion.Formats;
 
 /// <summary>
-/// A safetensors file, memory-mapped: opening reads the header only, tensors are copied out when asked for. Safe for concurrent reads.
-/// The header is checked against the file's length when it is opened; the file must not be shortened while it is open.
+/// A safetensors file: opening reads the header only, tensors are read at their place when asked for. Safe for concurrent reads. The file is not mapped into memory: what was read
+/// stays with the caller alone, and a file that is shortened while it is open is an error like any other.
 /// </summary>
 public sealed class SafeTensorsFile : ITensorSource
 {
-    // A span counts its bytes in 31 bits, a tensor may have more: numbers are converted in pieces.
-    private const int PieceElements = 1 << 20;
+    // What is converted is read in pieces that a core's cache holds.
+    private const int PieceBytes = 1 << 18;
 
-    private readonly MemoryMappedFile _map;
-    private readonly MemoryMappedViewAccessor _view;
+    private readonly SafeFileHandle _file;
     private readonly long _dataStart;
     private readonly Dictionary<string, SafeTensorsEntry> _entries;
 
-    private SafeTensorsFile(string path, MemoryMappedFile map, MemoryMappedViewAccessor view, long dataStart, SafeTensorsHeader header)
+    private SafeTensorsFile(string path, SafeFileHandle file, long dataStart, SafeTensorsHeader header)
     {
-        (Origin, _map, _view, _dataStart, Metadata) = (path, map, view, dataStart, header.Metadata);
+        (Origin, _file, _dataStart, Metadata) = (path, file, dataStart, header.Metadata);
         _entries = header.Entries.ToDictionary(entry => entry.Info.Name);
         Tensors = new ReadOnlyDictionary<string, TensorInfo>(header.Entries.ToDictionary(entry => entry.Info.Name, entry => entry.Info));
     }
@@ -38,36 +38,25 @@ public sealed class SafeTensorsFile : ITensorSource
     /// <exception cref="ModelFormatException">The file is missing, cannot be read or is not a valid safetensors file.</exception>
     public static SafeTensorsFile Open(string path)
     {
-        MemoryMappedFile? map = null;
-        MemoryMappedViewAccessor? view = null;
+        SafeFileHandle? file = null;
         try
         {
-            FileStream stream = new(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
-            long length = stream.Length;
-            if (length < SafeTensorsHeader.PrefixLength)
-            {
-                stream.Dispose();
-                throw new ModelFormatException(path, null, $"a safetensors file has at least {SafeTensorsHeader.PrefixLength} bytes, found {length}");
-            }
-
-            map = MapOwning(stream, length);
-            view = map.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read);
+            file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read);
+            long length = RandomAccess.GetLength(file);
+            if (length < SafeTensorsHeader.PrefixLength) throw new ModelFormatException(path, null, $"a safetensors file has at least {SafeTensorsHeader.PrefixLength} bytes, found {length}");
             Span<byte> prefix = stackalloc byte[SafeTensorsHeader.PrefixLength];
-            view.SafeMemoryMappedViewHandle.ReadSpan(0, prefix);
+            ReadExactly(path, file, null, 0, prefix);
             int headerLength = SafeTensorsHeader.ReadLength(path, prefix);
             long dataStart = SafeTensorsHeader.PrefixLength + (long)headerLength;
             if (dataStart > length) throw new ModelFormatException(path, null, $"a header of {headerLength} bytes does not fit in a file of {length}");
             byte[] json = new byte[headerLength];
-            view.SafeMemoryMappedViewHandle.ReadSpan<byte>(SafeTensorsHeader.PrefixLength, json);
-            SafeTensorsHeader header = SafeTensorsHeader.Parse(path, json, length - dataStart);
-            return new SafeTensorsFile(path, map, view, dataStart, header);
+            ReadExactly(path, file, null, SafeTensorsHeader.PrefixLength, json);
+            return new SafeTensorsFile(path, file, dataStart, SafeTensorsHeader.Parse(path, json, length - dataStart));
         }
         catch (Exception e)
         {
-            view?.Dispose();
-            map?.Dispose();
-            if (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
-                throw new ModelFormatException(path, null, System.IO.File.Exists(path) ? $"cannot be read: {e.Message}" : "no such file", e);
+            file?.Dispose();
+            if (IsUnreadable(e)) throw Unreadable(path, null, e);
             throw;
         }
     }
@@ -99,35 +88,33 @@ public sealed class SafeTensorsFile : ITensorSource
     public float[] ReadSingles(string name)
     {
         SafeTensorsEntry entry = Entry(name);
-        DType type = entry.Info.DType;
         float[] values = entry.Info.AllocateSingles(Origin);
-        int size = DTypes.Size(type);
-        for (int done = 0; done < values.Length; done += PieceElements)
-        {
-            Span<float> piece = values.AsSpan(done, Math.Min(PieceElements, values.Length - done));
-            WithBytes(entry, (long)done * size, piece.Length * size, piece, static (bytes, destination, type) => TensorConversion.ToSingles(type, bytes, destination), type);
-        }
-
+        if (entry.Info.DType == DType.F32) Read(entry, 0, MemoryMarshal.AsBytes(values.AsSpan()));
+        else Convert(entry, values);
         return values;
     }
 
-    /// <summary>Unmaps the file.</summary>
-    public void Dispose()
-    {
-        _view.Dispose();
-        _map.Dispose();
-    }
+    /// <summary>Closes the file.</summary>
+    public void Dispose() => _file.Dispose();
 
-    private static MemoryMappedFile MapOwning(FileStream stream, long length)
+    private void Convert(SafeTensorsEntry entry, Span<float> values)
     {
+        int size = DTypes.Size(entry.Info.DType);
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(PieceBytes);
         try
         {
-            return MemoryMappedFile.CreateFromFile(stream, null, length, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+            for (int done = 0; done < values.Length;)
+            {
+                int count = Math.Min(PieceBytes / size, values.Length - done);
+                Span<byte> piece = buffer.AsSpan(0, count * size);
+                Read(entry, (long)done * size, piece);
+                TensorConversion.ToSingles(entry.Info.DType, piece, values.Slice(done, count));
+                done += count;
+            }
         }
-        catch
+        finally
         {
-            stream.Dispose();
-            throw;
+            ArrayPool<byte>.Shared.Return(buffer);
         }
     }
 
@@ -135,24 +122,31 @@ public sealed class SafeTensorsFile : ITensorSource
         => _entries.TryGetValue(name, out SafeTensorsEntry entry) ? entry : throw new ModelFormatException(Origin, name, "no such tensor");
 
     private void Read(SafeTensorsEntry entry, long offset, Span<byte> destination)
-        => WithBytes(entry, offset, destination.Length, destination, static (bytes, destination, _) => bytes.CopyTo(destination), 0);
-
-    private delegate void Consumer<T, TState>(ReadOnlySpan<byte> bytes, Span<T> destination, TState state);
-
-    // The pointer is held while the bytes are read, so that a concurrent Dispose unmaps afterwards. SafeBuffer's own ReadSpan is safe too, but copies byte by byte.
-    private unsafe void WithBytes<T, TState>(SafeTensorsEntry entry, long offset, int length, Span<T> destination, Consumer<T, TState> consume, TState state)
     {
-        if (offset < 0 || length > entry.Length - offset) throw new ArgumentOutOfRangeException(nameof(offset), $"{length} bytes at {offset} are outside '{entry.Info.Name}' of {entry.Length}");
-        SafeMemoryMappedViewHandle handle = _view.SafeMemoryMappedViewHandle;
-        byte* start = null;
+        if (offset < 0 || destination.Length > entry.Length - offset)
+            throw new ArgumentOutOfRangeException(nameof(offset), $"{destination.Length} bytes at {offset} are outside '{entry.Info.Name}' of {entry.Length}");
         try
         {
-            handle.AcquirePointer(ref start);
-            consume(new ReadOnlySpan<byte>(start + _view.PointerOffset + _dataStart + entry.Begin + offset, length), destination, state);
+            ReadExactly(Origin, _file, entry.Info.Name, _dataStart + entry.Begin + offset, destination);
         }
-        finally
+        catch (Exception e) when (IsUnreadable(e))
         {
-            if (start is not null) handle.ReleasePointer();
+            throw Unreadable(Origin, entry.Info.Name, e);
         }
     }
+
+    private static void ReadExactly(string path, SafeFileHandle file, string? tensor, long offset, Span<byte> destination)
+    {
+        while (destination.Length > 0)
+        {
+            int read = RandomAccess.Read(file, destination, offset);
+            if (read == 0) throw new ModelFormatException(path, tensor, $"the file ends {destination.Length} bytes early, at {offset}; was it shortened while it was open?");
+            offset += read;
+            destination = destination[read..];
+        }
+    }
+
+    private static bool IsUnreadable(Exception e) => e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException;
+
+    private static ModelFormatException Unreadable(string path, string? tensor, Exception e) => new(path, tensor, File.Exists(path) ? $"cannot be read: {e.Message}" : "no such file", e);
 }

@@ -48,16 +48,27 @@ public static class TensorConversion
     public static byte[] FromSingles(DType type, ReadOnlySpan<float> source)
     {
         byte[] bytes = new byte[checked(source.Length * DTypes.Size(type))];
-        Span<ushort> halves = MemoryMarshal.Cast<byte, ushort>(bytes.AsSpan());
+        FromSingles(type, source, bytes);
+        return bytes;
+    }
+
+    /// <inheritdoc cref="FromSingles(DType, ReadOnlySpan{float})"/>
+    /// <param name="type">F32, F16 or BF16.</param>
+    /// <param name="source">The values.</param>
+    /// <param name="destination">Their bytes, little-endian.</param>
+    /// <exception cref="ArgumentException">Another type, or the lengths do not fit.</exception>
+    public static void FromSingles(DType type, ReadOnlySpan<float> source, Span<byte> destination)
+    {
+        if (destination.Length != (long)source.Length * DTypes.Size(type))
+            throw new ArgumentException($"{source.Length} elements of {DTypes.Name(type)} need {(long)source.Length * DTypes.Size(type)} bytes, found room for {destination.Length}", nameof(destination));
+        Span<ushort> halves = MemoryMarshal.Cast<byte, ushort>(destination);
         switch (type)
         {
-            case DType.F32: MemoryMarshal.AsBytes(source).CopyTo(bytes); break;
+            case DType.F32: MemoryMarshal.AsBytes(source).CopyTo(destination); break;
             case DType.F16: for (int i = 0; i < source.Length; i++) halves[i] = BitConverter.HalfToUInt16Bits((Half)source[i]); break;
             case DType.BF16: for (int i = 0; i < source.Length; i++) halves[i] = SingleToBFloat16(source[i]); break;
             default: throw new ArgumentException($"floats are stored as F32, F16 or BF16, not {DTypes.Name(type)}", nameof(type));
         }
-
-        return bytes;
     }
 
     // Shifted by 13, exponent and mantissa of a half are those of a single whose exponent is 112 too small: a multiplication by 2^112 is exact for normal and

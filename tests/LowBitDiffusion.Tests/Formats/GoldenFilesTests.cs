@@ -23,7 +23,7 @@ public sealed class GoldenFilesTests
     }
 
     [TestCaseSource(nameof(TensorFiles))]
-    public async Task A_file_reads_the_same_mapped_and_streamed(string path)
+    public async Task A_file_reads_the_same_in_place_and_streamed(string path)
     {
         using SafeTensorsFile file = SafeTensorsFile.Open(path);
         await using FileStream content = File.OpenRead(path);

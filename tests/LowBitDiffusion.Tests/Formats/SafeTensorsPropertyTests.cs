@@ -4,7 +4,7 @@ using LowBitDiffusion.Formats;
 
 namespace LowBitDiffusion.Tests.Formats;
 
-/// <summary>Whatever the bytes, there is a correct read or a <see cref="ModelFormatException"/>, mapped and streamed alike; nothing else.</summary>
+/// <summary>Whatever the bytes, there is a correct read or a <see cref="ModelFormatException"/>, in place and streamed alike; nothing else.</summary>
 [TestFixture]
 public sealed class SafeTensorsPropertyTests
 {
@@ -74,15 +74,15 @@ public sealed class SafeTensorsPropertyTests
     private bool ReadsOrRefuses(byte[] content)
     {
         string path = _folder.Write("x.safetensors", content);
-        byte[]? mapped = null;
+        byte[]? inPlace = null;
         try
         {
             using SafeTensorsFile file = SafeTensorsFile.Open(path);
-            mapped = [.. file.Tensors.Keys.SelectMany(file.ReadBytes)];
+            inPlace = [.. file.Tensors.Keys.SelectMany(file.ReadBytes)];
             foreach (TensorInfo info in file.Tensors.Values.Where(info => info.DType != DType.Unknown))
                 Assert.That(file.ReadSingles(info.Name), Has.Length.EqualTo(info.Elements));
-            Assert.That(mapped, Is.EqualTo(content[^mapped.Length..]));
-            Assert.That(8 + BitConverter.ToInt32(content) + mapped.Length, Is.EqualTo(content.Length));
+            Assert.That(inPlace, Is.EqualTo(content[^inPlace.Length..]));
+            Assert.That(8 + BitConverter.ToInt32(content) + inPlace.Length, Is.EqualTo(content.Length));
         }
         catch (ModelFormatException e)
         {
@@ -92,11 +92,11 @@ public sealed class SafeTensorsPropertyTests
         try
         {
             byte[] streamed = ReadStream(content).GetAwaiter().GetResult();
-            Assert.That(streamed, Is.EqualTo(mapped), "the stream reads what the map reads");
+            Assert.That(streamed, Is.EqualTo(inPlace), "the stream reads what is read in place");
         }
         catch (ModelFormatException e)
         {
-            Assert.That(mapped, Is.Null, $"the stream refuses what the map reads: {e.Message}");
+            Assert.That(inPlace, Is.Null, $"the stream refuses what is read in place: {e.Message}");
         }
 
         return true;

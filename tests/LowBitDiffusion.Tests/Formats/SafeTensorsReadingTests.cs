@@ -2,7 +2,7 @@ using LowBitDiffusion.Formats;
 
 namespace LowBitDiffusion.Tests.Formats;
 
-/// <summary>A valid file gives its tensors, mapped or streamed.</summary>
+/// <summary>A valid file gives its tensors, read in place or streamed.</summary>
 [TestFixture]
 public sealed class SafeTensorsReadingTests
 {
@@ -69,10 +69,30 @@ public sealed class SafeTensorsReadingTests
     [Test]
     public void A_tensor_longer_than_a_piece_of_the_conversion_is_read_to_its_end()
     {
-        float[] values = [.. Enumerable.Range(0, (1 << 20) + 3).Select(i => (float)(i % 2048))];
+        float[] values = [.. Enumerable.Range(0, (1 << 18) + 3).Select(i => (float)(i % 2048))];
         SafeTensorsWriter.Write(_folder["x.safetensors"], [(new TensorInfo("x", DType.F16, [values.Length]), TensorConversion.FromSingles(DType.F16, values))]);
         using SafeTensorsFile file = SafeTensorsFile.Open(_folder["x.safetensors"]);
         Assert.That(file.ReadSingles("x").AsSpan().SequenceEqual(values), Is.True);
+    }
+
+    [Test]
+    public void A_file_that_is_shortened_while_it_is_open_is_an_error_that_names_the_tensor()
+    {
+        using SafeTensorsFile file = SafeTensorsFile.Open(_folder.Write("x.safetensors", SafeTensorsSample.Valid));
+        using (FileStream other = new(_folder["x.safetensors"], FileMode.Open, FileAccess.Write, FileShare.ReadWrite)) other.SetLength(other.Length - 5);
+
+        Assert.Multiple(() =>
+        {
+            Assert.That(file.ReadBytes("a"), Is.EqualTo(new byte[] { 0, 1, 2, 3 }), "what is still there");
+            Names("'b'", "ends 3 bytes early", () => file.ReadBytes("b"));
+            Names("'b'", "ends 3 bytes early", () => file.ReadBytes("b", new byte[24]));
+            Names("'b'", "ends 3 bytes early", () => file.ReadRange("b", 20, new byte[4]));
+            Names("'b'", "ends 3 bytes early", () => file.ReadSingles("b"));
+            Names("'c'", "ends 2 bytes early", () => file.ReadSingles("c"));
+        });
+
+        static void Names(string tensor, string problem, Action read) =>
+            Assert.That(read, Throws.TypeOf<ModelFormatException>().With.Message.Contains("x.safetensors").And.Message.Contains(tensor).And.Message.Contains(problem));
     }
 
     [TestCase("F4", 1)]

@@ -64,6 +64,21 @@ public sealed class FolderConverterTests
         Assert.That(File.Exists(_folder["out/unet/diffusion_pytorch_model.onnx"]), Is.False, "weights for others are left behind");
     }
 
+    [TestCase(null)]
+    [TestCase(DType.F16)]
+    public void A_tensor_of_any_size_passes_in_pieces(DType? type)
+    {
+        const int elements = (4 << 20) + 3;
+        float[] values = [.. Enumerable.Range(0, elements).Select(i => (float)(i % 2039))];
+        _folder.Write("in/config.json", """{"_class_name": "UNet2DModel"}""");
+        SafeTensorsWriter.Write(_folder["in/diffusion_pytorch_model.safetensors"], [(new TensorInfo("w", DType.F32, [elements]), TensorConversion.FromSingles(DType.F32, values))]);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        FolderConverter.Convert(_folder["in"], _folder["out"], new() { FloatType = type });
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.LessThan(4 << 20), "bytes allocated for a tensor of 16 MiB");
+        using ComponentFolder converted = ComponentFolder.Open(_folder["out"]);
+        Assert.That(converted.Weights.ReadSingles("w").AsSpan().SequenceEqual(values), Is.True);
+    }
+
     [Test]
     public void A_network_alone()
     {
