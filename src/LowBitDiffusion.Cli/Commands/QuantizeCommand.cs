@@ -41,6 +41,7 @@ internal sealed class QuantizeCommand : CliCommand
         HelpName = "TIME",
     };
     private readonly Option<int?> _iterations = new("--iterations") { Description = "Iterations, in place of those that budget and paper give.", HelpName = "N" };
+    private readonly Option<int?> _samples = new("--samples") { Description = "Points of trajectories that the method learns from, in place of what budget and paper give.", HelpName = "N" };
     private readonly Option<bool> _resume = new("--resume") { Description = "Go on with a run that was stopped; its state is in the folder OUT.partial." };
     private readonly Option<int> _weightBits = new("--weight-bits", "-w") { Description = "Bits of weights, 2 to 8.", HelpName = "N", DefaultValueFactory = _ => s_defaults.WeightBits };
     private readonly Option<int> _activationBits = new("--activation-bits", "-a") { Description = "Bits of activations, 2 to 8.", HelpName = "N", DefaultValueFactory = _ => s_defaults.ActivationBits };
@@ -84,7 +85,7 @@ internal sealed class QuantizeCommand : CliCommand
     {
         foreach (Option option in new Option[]
         {
-            _model, _out, _method, _weightBits, _activationBits, _budget, _iterations, _without, _resume, _rules, _listRules, _steps, _trainingSteps, _guidance, _images, _batch, _size, _prompts, _embeddings,
+            _model, _out, _method, _weightBits, _activationBits, _budget, _iterations, _samples, _without, _resume, _rules, _listRules, _steps, _trainingSteps, _guidance, _images, _batch, _size, _prompts, _embeddings,
             _seed, _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
             _reportImages, _overwrite, _threads, _json,
         })
@@ -134,6 +135,7 @@ internal sealed class QuantizeCommand : CliCommand
         Without = parsed.GetValue(_without)?.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) ?? [],
         Budget = parsed.GetValue(_budget) is { } budget ? Duration.Parse("budget", budget) : s_defaults.Budget,
         Iterations = parsed.GetValue(_iterations),
+        Samples = parsed.GetValue(_samples),
         Resume = parsed.GetValue(_resume),
         WeightBits = CommonOptions.Checked("weight-bits", parsed.GetValue(_weightBits), 2, 8),
         ActivationBits = CommonOptions.Checked("activation-bits", parsed.GetValue(_activationBits), 2, 8),
@@ -167,9 +169,10 @@ internal sealed class QuantizeCommand : CliCommand
     {
         (double start, double length) = stage.Stage switch
         {
+            "sampling" => (0.05, 0.02),
             "calibrating" => (0, learns ? 0.04 : 0.6),
             "quantizing" => learns ? (0.04, 0.01) : (0.6, 0.1),
-            "learning" => (0.05, 0.9),
+            "learning" => (0.07, 0.88),
             "measuring" => learns ? (0.95, 0.045) : (0.7, 0.28),
             _ => (0.995, 0.005),
         };

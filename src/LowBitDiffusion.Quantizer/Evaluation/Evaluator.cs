@@ -1,6 +1,7 @@
 using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantizer.Metrics;
+using LowBitDiffusion.Quantizer.Sampling;
 
 namespace LowBitDiffusion.Quantizer.Evaluation;
 
@@ -11,7 +12,20 @@ namespace LowBitDiffusion.Quantizer.Evaluation;
 /// <param name="Seed">Seed of the first picture; the others follow.</param>
 /// <param name="Batch">Pictures asked for at once; the result does not depend on it.</param>
 /// <param name="SheetPairs">Pairs on the contact sheet.</param>
-public sealed record EvaluationOptions(int Count = 1024, int? Steps = null, float? GuidanceScale = null, ulong Seed = 0, int Batch = 32, int SheetPairs = 20);
+public sealed record EvaluationOptions(int Count = 1024, int? Steps = null, float? GuidanceScale = null, ulong Seed = 0, int Batch = 32, int SheetPairs = 20)
+{
+    /// <summary>Prompts of models that take text, which take turns; null for <see cref="PromptList.Default"/>.</summary>
+    public IReadOnlyList<string>? Prompts { get; init; }
+
+    /// <summary>The same, encoded elsewhere.</summary>
+    public PromptEmbeddings? PromptEmbeddings { get; init; }
+
+    /// <summary>Rows of the pictures.</summary>
+    public int? Height { get; init; }
+
+    /// <summary>Columns of the pictures.</summary>
+    public int? Width { get; init; }
+}
 
 /// <summary>The classifier that measures pictures, and the features of real ones.</summary>
 /// <param name="Classifier">The classifier.</param>
@@ -49,15 +63,22 @@ public static class Evaluator
         ModelDescription description = reference.Description;
         int steps = options.Steps ?? description.DefaultSteps;
         float guidance = options.GuidanceScale ?? description.DefaultGuidanceScale;
-        Tally tally = new(description, ruler), referenceTally = new(description, ruler);
+        (int height, int width) = (options.Height ?? description.Height, options.Width ?? description.Width);
+        IReadOnlyList<string> prompts = options.Prompts ?? (description.HasTextEncoder && options.PromptEmbeddings is null ? PromptList.Default : []);
+        Tally tally = new(ruler, height, width), referenceTally = new(ruler, height, width);
         List<ImagePair> pairs = [];
         List<Image> upper = [], lower = [];
         for (int first = 0; first < options.Count; first += options.Batch)
         {
             int count = Math.Min(options.Batch, options.Count - first);
+            int[] numbers = [.. Enumerable.Range(first, count)];
             GenerationRequest request = new()
             {
-                Labels = description.LabelCount == 0 ? [] : [.. Enumerable.Range(first, count).Select(i => i % description.LabelCount)],
+                Labels = description.LabelCount == 0 ? [] : [.. numbers.Select(i => i % description.LabelCount)],
+                Prompts = prompts.Count == 0 ? [] : [.. numbers.Select(i => prompts[i % prompts.Count])],
+                PromptEmbeddings = options.PromptEmbeddings?.Select([.. numbers.Select(i => i % options.PromptEmbeddings.Count)]),
+                Height = height,
+                Width = width,
                 Count = count,
                 Steps = steps,
                 GuidanceScale = guidance,
@@ -67,7 +88,7 @@ public static class Evaluator
             progress?.Report((first + 0.5 * count) / options.Count);
             IReadOnlyList<GeneratedImage> actual = await model.GenerateAsync(request, cancellationToken: cancellationToken).ConfigureAwait(false);
             int?[] predicted = tally.Add(actual, cancellationToken), referencePredicted = referenceTally.Add(expected, cancellationToken);
-            for (int i = 0; i < count; i++) pairs.Add(Compare(expected[i], actual[i], description, predicted[i], referencePredicted[i]));
+            for (int i = 0; i < count; i++) pairs.Add(Compare(expected[i], actual[i], predicted[i], referencePredicted[i]));
             upper.AddRange(expected.Select(image => image.Image).Take(options.SheetPairs - upper.Count));
             lower.AddRange(actual.Select(image => image.Image).Take(options.SheetPairs - lower.Count));
             progress?.Report((first + (double)count) / options.Count);
@@ -78,6 +99,9 @@ public static class Evaluator
             Model = model.Description.Folder,
             Reference = description.Folder,
             Count = options.Count,
+            Height = height,
+            Width = width,
+            Decoded = description.DrawsLatents,
             Steps = steps,
             GuidanceScale = guidance,
             MeanPsnr = pairs.Average(pair => pair.Psnr),
@@ -97,6 +121,7 @@ public static class Evaluator
         if (options.SheetPairs < 1) throw new InvalidRequestException("sheet", $"expected at least one pair, found {options.SheetPairs}");
         (int, int, int) shape = (model.Channels, model.Height, model.Width), expected = (reference.Channels, reference.Height, reference.Width);
         if (shape != expected) throw new InvalidRequestException("reference", $"{model.Folder} draws pictures of {Text(shape)}, {reference.Folder} of {Text(expected)} (channels, rows, columns); expected the same");
+        if (model.TakesText != reference.TakesText) throw new InvalidRequestException("reference", $"one of {model.Folder} and {reference.Folder} takes text, the other none; expected the same");
         if (model.LabelCount != reference.LabelCount) throw new InvalidRequestException("reference", $"{model.Folder} has {model.LabelCount} labels, {reference.Folder} {reference.LabelCount}; expected the same");
         if (ruler is not null && ruler.Classifier.Channels != reference.Channels)
             throw new InvalidRequestException("classifier", $"it reads pictures of {ruler.Classifier.Channels} channels, the models draw {reference.Channels}");
@@ -106,12 +131,13 @@ public static class Evaluator
         static string Text((int Channels, int Height, int Width) shape) => $"{shape.Channels}x{shape.Height}x{shape.Width}";
     }
 
-    private static ImagePair Compare(GeneratedImage expected, GeneratedImage actual, ModelDescription shape, int? predicted, int? referencePredicted)
+    private static ImagePair Compare(GeneratedImage expected, GeneratedImage actual, int? predicted, int? referencePredicted)
     {
         float[] x = Clamp(expected.Sample), y = Clamp(actual.Sample);
         double psnr = ImageQuality.Psnr(x, y, dataRange: 2);
+        Image shape = actual.Image;
         double? ssim = Math.Min(shape.Height, shape.Width) < ImageQuality.SsimWindow ? null : ImageQuality.Ssim(x, y, shape.Channels, shape.Height, shape.Width, dataRange: 2);
-        return new ImagePair(actual.Seed, actual.Label, double.IsFinite(psnr) ? psnr : null, ssim, predicted, referencePredicted);
+        return new ImagePair(actual.Seed, actual.Label, double.IsFinite(psnr) ? psnr : null, ssim, predicted, referencePredicted) { Prompt = actual.Prompt };
     }
 
     private static Image Sheet(List<Image> upper, List<Image> lower)
@@ -133,7 +159,7 @@ public static class Evaluator
     private static float[] Clamp(float[] sample) => Array.ConvertAll(sample, x => Math.Clamp(x, -1, 1));
 
     /// <summary>Collects what the classifier says of one model's pictures.</summary>
-    private sealed class Tally(ModelDescription shape, Ruler? ruler)
+    private sealed class Tally(Ruler? ruler, int height, int width)
     {
         private readonly FeatureStatistics? _features = ruler is null ? null : new FeatureStatistics(ruler.Classifier.Features);
         private int _labelled;
@@ -151,7 +177,7 @@ public static class Evaluator
             int?[] predicted = new int?[images.Count];
             if (ruler is null || _features is null) return predicted;
             ConvClassifier classifier = ruler.Classifier;
-            (float[] features, float[] logits) = classifier.Run(images.SelectMany(image => Clamp(image.Sample)).ToArray(), shape.Height, shape.Width, cancellationToken);
+            (float[] features, float[] logits) = classifier.Run(images.SelectMany(image => Clamp(image.Sample)).ToArray(), height, width, cancellationToken);
             for (int i = 0; i < images.Count; i++)
             {
                 _features.Add(features.AsSpan(i * classifier.Features, classifier.Features));

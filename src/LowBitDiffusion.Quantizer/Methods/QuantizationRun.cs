@@ -26,6 +26,7 @@ public sealed class QuantizationRun : IDisposable
         if (request.ReportImages < 0) throw new InvalidRequestException("report images", $"expected 0 or more, found {request.ReportImages}");
         if (request.GroupChannels < 0) throw new InvalidRequestException("group channels", $"expected 0 or more, found {request.GroupChannels}");
         if (request.Iterations < 1) throw new InvalidRequestException("iterations", $"expected at least one, found {request.Iterations}");
+        if (request.Samples < 1) throw new InvalidRequestException("samples", $"expected at least one, found {request.Samples}");
         if (request.Budget <= TimeSpan.Zero) throw new InvalidRequestException("budget", $"expected a positive time, found {request.Budget}");
         if (request.FloatType is not (DType.F32 or DType.F16 or DType.BF16)) throw new InvalidRequestException("float type", $"expected F32, F16 or BF16, found {request.FloatType}");
         if (model.Quantization is { } quantization) throw new InvalidRequestException("model", $"{model.Folder.Path} is quantized already ({quantization.Method}), expected a float model");
@@ -43,7 +44,7 @@ public sealed class QuantizationRun : IDisposable
             Width = request.Width,
         };
         // Latent models are large: a step of theirs takes seconds.
-        (int images, int batch, int reportImages) = model.DrawsLatents ? (8, 1, 2) : (64, 8, 8);
+        (int images, int batch, int reportImages) = model.Description.DrawsLatents ? (8, 1, 2) : (64, 8, 8);
         ReportImages = request.ReportImages ?? reportImages;
         Calibration = new CalibrationOptions(sampling, request.Images ?? images, request.Batch ?? batch, request.Seed, Start.Range, Start.Split, Start.PerTimestep);
         Layers = ModuleInputs.Of(model.Network.Build(model.Network.NativeInputs(batch: 1)), Start.Split);

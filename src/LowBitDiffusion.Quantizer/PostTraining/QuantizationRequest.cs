@@ -29,6 +29,9 @@ public sealed record QuantizationRequest
     /// <summary>Iterations in place of those that budget and paper give.</summary>
     public int? Iterations { get; init; }
 
+    /// <summary>Points of trajectories that a method learns from; null for the paper's number, or what the budget allows of it.</summary>
+    public int? Samples { get; init; }
+
     /// <summary>Whether a stopped run is taken up where it ended; without one, a run begins.</summary>
     public bool Resume { get; init; }
 

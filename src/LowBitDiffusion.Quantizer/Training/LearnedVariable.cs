@@ -1,3 +1,4 @@
+using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Quantizer.Autograd;
 
 namespace LowBitDiffusion.Quantizer.Training;
@@ -15,18 +16,28 @@ internal delegate double RateSchedule(double start, int step, int total);
 /// <param name="options">The optimizer's settings; null for torch's Adam.</param>
 internal sealed class LearnedVariable(Variable variable, double rate, RateSchedule schedule, AdamOptions? options = null)
 {
+    private Adam? _optimizer;
+
     public Variable Variable { get; } = variable;
 
     /// <summary>Learning rate at the start.</summary>
     public double Rate { get; } = rate;
 
     /// <summary>Made when its turn comes.</summary>
-    public Adam Optimizer => field ??= new Adam(Variable.Value.Length, options);
+    public Adam Optimizer => _optimizer ??= new Adam(Variable.Value.Length, options);
 
-    public void Step(int iteration, int iterations)
+    /// <summary>Makes an update, with all threads where a pool is given.</summary>
+    public void Step(int iteration, int iterations, WorkerPool? pool = null)
     {
-        Optimizer.Step(Variable.Value, Variable.Gradient, schedule(Rate, iteration, iterations));
+        Optimizer.Step(Variable.Value, Variable.Gradient, schedule(Rate, iteration, iterations), pool);
         Variable.Limit();
+    }
+
+    /// <summary>Forgets moments and gradient, which take three times the variable's memory.</summary>
+    public void Rest()
+    {
+        _optimizer = null;
+        Variable.Forget();
     }
 
     /// <summary>Whether a number of the variable is not finite.</summary>

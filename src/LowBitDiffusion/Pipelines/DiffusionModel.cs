@@ -199,6 +199,7 @@ internal sealed class DiffusionModel : IDisposable
             Height = sample[2] * factor,
             Width = sample[3] * factor,
             SizeMultiple = factor,
+            DrawsLatents = Autoencoder is not null,
             TakesText = Class.Text != TextSource.None,
             HasTextEncoder = Text is not null,
             // The null label is the last one: it is never asked for by name.
@@ -209,11 +210,5 @@ internal sealed class DiffusionModel : IDisposable
             DefaultGuidanceScale = folder.DefaultGuidanceScale ?? Class.GuidanceScale,
             QuantizationMethod = Denoiser.QuantizationMethod,
         };
-    }
-
-    /// <summary>Progress of one part among several; its parts report from several threads.</summary>
-    private sealed class PartialProgress(IProgress<double>? whole, double start, double share) : IProgress<double>
-    {
-        public void Report(double value) => whole?.Report(start + share * value);
     }
 }

@@ -75,7 +75,7 @@ public sealed class LearnedWeight : FakeQuantizedWeight
         return new QuantizedWeight(codes, [.. Scales.Value], _storedZeroPoints);
     }
 
-    internal override float[] Forward(WorkerPool pool)
+    private protected override float[] Forward(WorkerPool pool)
     {
         float[] merged = _merged = Merged(pool), values = Vectors.Allocate(merged.Length);
         Ranges.For(pool, (entry, offset, count) =>
