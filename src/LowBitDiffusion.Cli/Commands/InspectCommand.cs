@@ -32,13 +32,14 @@ internal sealed class InspectCommand : CliCommand
         string path = parsed.GetValue(_folder)!;
         using NetworkFolder folder = NetworkFolder.Open(path);
         ModelInspection model = ModelInspection.Of(path, folder);
-        MemoryEstimate? memory = folder.Model is { } whole && DiffusionPipeline.SupportedClasses.Contains(whole.ClassName) ? DiffusionPipeline.EstimateMemory(path) : null;
+        string? undrawable = folder.Model is { } whole && !DiffusionPipeline.SupportedClasses.Contains(whole.ClassName) ? whole.ClassName : null;
+        MemoryEstimate? memory = folder.Model is null || undrawable is not null ? null : DiffusionPipeline.EstimateMemory(path);
         if (parsed.GetValue(_json)) PrintJson(model, memory);
-        else Print(model, memory, parsed.GetValue(_steps));
+        else Print(model, memory, undrawable, parsed.GetValue(_steps));
         return Task.FromResult(ExitCode.Success);
     }
 
-    private void Print(ModelInspection model, MemoryEstimate? memory, bool steps)
+    private void Print(ModelInspection model, MemoryEstimate? memory, string? undrawable, bool steps)
     {
         Terminal.WriteTable(
             ["module", "weight", " bits w", " bits a", " MACs", " bit operations", " float", " stored", "scales over timesteps", ""],
@@ -61,6 +62,7 @@ internal sealed class InspectCommand : CliCommand
                 ["bytes in the file", $"{Size.Format(model.StoredBytes)} ({Percent(model.StoredBytes, model.FloatBytes)})"],
                 .. memory?.Parts.Select(part => new[] { $"memory: {part.Part}", Size.Format(part.Bytes) }) ?? [],
                 .. memory is null ? Array.Empty<string[]>() : [["memory: total", Size.Format(memory.Total)]],
+                .. undrawable is null ? Array.Empty<string[]>() : [["pipeline", $"{undrawable}: cannot be drawn with, there are {string.Join(", ", DiffusionPipeline.SupportedClasses)}"]],
             ]);
         foreach (ModuleInspection module in model.Modules)
         {

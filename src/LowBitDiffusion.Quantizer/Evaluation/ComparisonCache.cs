@@ -29,7 +29,8 @@ internal sealed class ComparisonCache
         (_folder, _fresh) = (request.Cache, request.Fresh);
         EvaluationOptions options = settings.Options;
         _settings = string.Create(
-            CultureInfo.InvariantCulture, $"version {Version}, {options.Count} from seed {options.Seed}, {settings.Steps} steps, guidance {settings.GuidanceScale:R}, {options.Trajectories} trajectories");
+            CultureInfo.InvariantCulture, $"version {Version}, {settings.Count} of {settings.Description.Width}x{settings.Description.Height} from seed {options.Seed}, {settings.Steps} steps, guidance {settings.GuidanceScale:R}, {options.Trajectories} trajectories")
+            + string.Concat(settings.Prompts.Select(prompt => $"\n{prompt}"));
         using ContentHash ruler = new();
         if (request.Classifier is { } folder)
         {

@@ -1,13 +1,22 @@
 using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Pipelines;
+using LowBitDiffusion.Quantizer.Sampling;
 
 namespace LowBitDiffusion.Quantizer.Evaluation;
 
-/// <summary>The noise and the labels of a comparison: seeds follow each other, labels take turns. Every model of a comparison draws the same.</summary>
-/// <param name="Description">The reference.</param>
+/// <summary>The noise and the subjects of a comparison: seeds follow each other, labels and prompts take turns. Every model of a comparison draws the same.</summary>
+/// <param name="Reference">The reference.</param>
 /// <param name="Options">What to draw.</param>
-internal sealed record DrawingSettings(ModelDescription Description, EvaluationOptions Options)
+internal sealed record DrawingSettings(ModelDescription Reference, EvaluationOptions Options)
 {
+    /// <summary>The reference, with the size that is drawn.</summary>
+    public ModelDescription Description { get; } = Reference with { Height = Options.Height ?? Reference.Height, Width = Options.Width ?? Reference.Width };
+
+    // A picture of a latent model takes seconds.
+    public int Count => Options.Count ?? (Reference.DrawsLatents ? 8 : 1024);
+
+    private int Batch => Options.Batch ?? (Reference.DrawsLatents ? 1 : 32);
+
     public int Steps => Options.Steps ?? Description.DefaultSteps;
 
     public float GuidanceScale => Options.GuidanceScale ?? Description.DefaultGuidanceScale;
@@ -20,18 +29,35 @@ internal sealed record DrawingSettings(ModelDescription Description, EvaluationO
     {
         get
         {
-            for (int first = 0; first < Options.Count; first += Options.Batch) yield return (first, Math.Min(Options.Batch, Options.Count - first));
+            for (int first = 0; first < Count; first += Batch) yield return (first, Math.Min(Batch, Count - first));
         }
     }
 
     public ulong Seed(int picture) => unchecked(Options.Seed + (ulong)picture);
+
+    /// <summary>The prompt of a picture; null without.</summary>
+    public string? Prompt(int picture) => Prompts.Count == 0 ? null : Prompts[picture % Prompts.Count];
+
+    public IReadOnlyList<string> Prompts { get; } = Options.Prompts ?? (Reference.HasTextEncoder && Options.PromptEmbeddings is null ? PromptList.Default : []);
 
     public int[] Labels(int first, int count) => Description.LabelCount == 0 ? [] : [.. Enumerable.Range(first, count).Select(i => i % Description.LabelCount)];
 
     /// <summary>Draws one batch.</summary>
     public async Task<DrawnBatch> DrawAsync(DiffusionPipeline model, int first, int count, CancellationToken cancellationToken)
     {
-        GenerationRequest request = new() { Labels = Labels(first, count), Count = count, Steps = Steps, GuidanceScale = GuidanceScale, Seed = Seed(first) };
+        int[] pictures = [.. Enumerable.Range(first, count)];
+        GenerationRequest request = new()
+        {
+            Labels = Labels(first, count),
+            Prompts = Prompts.Count == 0 ? [] : [.. pictures.Select(i => Prompts[i % Prompts.Count])],
+            PromptEmbeddings = Options.PromptEmbeddings?.Select([.. pictures.Select(i => i % Options.PromptEmbeddings.Count)]),
+            Height = Options.Height,
+            Width = Options.Width,
+            Count = count,
+            Steps = Steps,
+            GuidanceScale = GuidanceScale,
+            Seed = Seed(first),
+        };
         int watched = Math.Clamp(Options.Trajectories - first, 0, count);
         List<float> timesteps = [];
         List<float[]> samples = [];

@@ -13,7 +13,11 @@ namespace LowBitDiffusion.Quantizer.Evaluation;
 /// <param name="Ssim">Structural similarity; null for pictures smaller than its window.</param>
 /// <param name="Predicted">What the classifier takes the model's picture for; null without a classifier.</param>
 /// <param name="ReferencePredicted">What it takes the reference's picture for.</param>
-public sealed record ImagePair(ulong Seed, int? Label, double? Psnr, double? Ssim, int? Predicted, int? ReferencePredicted);
+public sealed record ImagePair(ulong Seed, int? Label, double? Psnr, double? Ssim, int? Predicted, int? ReferencePredicted)
+{
+    /// <summary>Prompt of both, or null.</summary>
+    public string? Prompt { get; init; }
+}
 
 /// <summary>How good one model's pictures are by themselves.</summary>
 /// <param name="LabelAccuracy">Share of pictures that the classifier gives their label; null without labels.</param>
@@ -39,6 +43,15 @@ public sealed record EvaluationResult
 
     /// <summary>Pictures compared.</summary>
     public required int Count { get; init; }
+
+    /// <summary>Rows of a picture.</summary>
+    public required int Height { get; init; }
+
+    /// <summary>Columns of a picture.</summary>
+    public required int Width { get; init; }
+
+    /// <summary>Whether the models draw latents: what is compared are pictures, each decoded by its own model's autoencoder.</summary>
+    public required bool Decoded { get; init; }
 
     /// <summary>Steps of the sampler.</summary>
     public required int Steps { get; init; }
@@ -81,7 +94,7 @@ public sealed record EvaluationResult
     public string ToText()
     {
         StringBuilder text = new();
-        text.Append(CultureInfo.InvariantCulture, $"{Count} pictures, {Steps} steps, guidance {GuidanceScale}\n\n");
+        text.Append(CultureInfo.InvariantCulture, $"{Count} pictures of {Width}x{Height}{(Decoded ? ", decoded from latents" : "")}, {Steps} steps, guidance {GuidanceScale}\n\n");
         text.Append(CultureInfo.InvariantCulture, $"{"",-24} {"model",12} {"reference",12}\n");
         if (Score is not null && ReferenceScore is not null)
         {

@@ -27,7 +27,7 @@ public sealed class Evaluator
         (_reference, _ruler, _options) = (reference, ruler, settings.Options);
         _tally = new PictureTally(settings.Description, ruler);
         _predicted = [.. settings.Batches.SelectMany(batch => _tally.Add([.. Enumerable.Range(batch.First, batch.Count).Select(reference.Picture)], settings.Labels(batch.First, batch.Count), cancellationToken))];
-        int shown = Math.Min(_options.SheetImages, _options.Count);
+        int shown = Math.Min(_options.SheetImages, settings.Count);
         Pictures = [.. Enumerable.Range(0, shown).Select(reference.Image)];
         Captions = [.. settings.Labels(0, shown).Select(label => settings.Description.LabelNames.TryGetValue(label, out string? name) ? name : $"label {label}")];
     }
@@ -79,7 +79,7 @@ public sealed class Evaluator
     public async Task<(EvaluationResult Result, IReadOnlyList<Image> Pictures)> JudgeAsync(DiffusionPipeline model, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         DrawingSettings settings = _reference.Settings;
-        Check(model.Description, settings.Description);
+        Check(model.Description, settings.Reference);
         PictureTally tally = new(settings.Description, _ruler);
         SignalQuality[] trajectory = [.. _reference.Timesteps.Select(_ => new SignalQuality())];
         ValueRange[] ranges = new ValueRange[trajectory.Length];
@@ -95,7 +95,7 @@ public sealed class Evaluator
             (double? Psnr, double? Ssim)[] likeness = new (double?, double?)[count];
             Parallel.For(0, count, new ParallelOptions { CancellationToken = cancellationToken }, i => likeness[i] = Likeness(_reference.Picture(first + i), batch.Pictures[i], settings.Description));
             for (int i = 0; i < count; i++)
-                pairs.Add(new ImagePair(settings.Seed(first + i), labels.Length == 0 ? null : labels[i], likeness[i].Psnr, likeness[i].Ssim, predicted[i], _predicted[first + i]));
+                pairs.Add(new ImagePair(settings.Seed(first + i), labels.Length == 0 ? null : labels[i], likeness[i].Psnr, likeness[i].Ssim, predicted[i], _predicted[first + i]) { Prompt = settings.Prompt(first + i) });
             for (int i = 0; i < batch.Watched; i++)
             {
                 int length = batch.Samples[0].Length / batch.Watched;
@@ -107,14 +107,17 @@ public sealed class Evaluator
             }
 
             shown.AddRange(batch.Images.Take(Pictures.Count - shown.Count));
-            progress?.Report((first + (double)count) / _options.Count);
+            progress?.Report((first + (double)count) / settings.Count);
         }
 
         EvaluationResult result = new()
         {
             Model = model.Description.Folder,
             Reference = settings.Description.Folder,
-            Count = _options.Count,
+            Count = settings.Count,
+            Height = settings.Description.Height,
+            Width = settings.Description.Width,
+            Decoded = settings.Reference.DrawsLatents,
             Steps = settings.Steps,
             GuidanceScale = settings.GuidanceScale,
             WeightBytes = model.WeightBytes,
@@ -135,6 +138,7 @@ public sealed class Evaluator
     {
         (int, int, int) shape = (model.Channels, model.Height, model.Width), expected = (reference.Channels, reference.Height, reference.Width);
         if (shape != expected) throw new InvalidRequestException("reference", $"{model.Folder} draws pictures of {Text(shape)}, {reference.Folder} of {Text(expected)} (channels, rows, columns); expected the same");
+        if (model.TakesText != reference.TakesText) throw new InvalidRequestException("reference", $"one of {model.Folder} and {reference.Folder} takes text, the other none; expected the same");
         if (model.LabelCount != reference.LabelCount) throw new InvalidRequestException("reference", $"{model.Folder} has {model.LabelCount} labels, {reference.Folder} {reference.LabelCount}; expected the same");
 
         static string Text((int Channels, int Height, int Width) shape) => $"{shape.Channels}x{shape.Height}x{shape.Width}";

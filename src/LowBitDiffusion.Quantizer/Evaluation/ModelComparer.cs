@@ -65,7 +65,7 @@ public static class ModelComparer
 
             ComparisonResult comparison = new()
             {
-                Count = request.Drawing.Count,
+                Count = settings.Count,
                 Steps = settings.Steps,
                 GuidanceScale = settings.GuidanceScale,
                 Seed = request.Drawing.Seed,

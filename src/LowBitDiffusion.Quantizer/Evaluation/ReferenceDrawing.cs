@@ -20,7 +20,7 @@ public sealed class ReferenceDrawing : IDisposable
     private ReferenceDrawing(DrawingSettings settings, SafeTensorsFile file)
     {
         (Settings, _file) = (settings, file);
-        long[] pictures = [settings.Options.Count, settings.PictureLength];
+        long[] pictures = [settings.Count, settings.PictureLength];
         if (!file.Find("pictures").Shape.SequenceEqual(pictures)) throw new ModelFormatException(file.Origin, "pictures", $"expected {pictures[0]} pictures of {pictures[1]} values, found {file.Find("pictures").ShapeText}");
         if (Trajectories == 0) return;
         Timesteps = file.ReadSingles("timesteps");
@@ -31,7 +31,7 @@ public sealed class ReferenceDrawing : IDisposable
     }
 
     /// <summary>Pictures whose trajectories are kept.</summary>
-    public int Trajectories => Math.Min(Settings.Options.Trajectories, Settings.Options.Count);
+    public int Trajectories => Math.Min(Settings.Options.Trajectories, Settings.Count);
 
     /// <summary>The timestep of every call; empty without trajectories.</summary>
     public IReadOnlyList<float> Timesteps { get; } = [];
@@ -64,7 +64,7 @@ public sealed class ReferenceDrawing : IDisposable
                     foreach (float[] samples in batch.Samples) writer.Write("trajectories", TensorConversion.FromSingles(DType.F32, samples.AsSpan(i * (samples.Length / batch.Watched), samples.Length / batch.Watched)));
                 }
 
-                progress?.Report((first + (double)count) / options.Count);
+                progress?.Report((first + (double)count) / settings.Count);
             }
 
             writer!.Complete();
@@ -107,9 +107,9 @@ public sealed class ReferenceDrawing : IDisposable
 
     private static SafeTensorsWriter Begin(string path, DrawingSettings settings, DrawnBatch batch)
     {
-        List<TensorInfo> tensors = [new("pictures", DType.F32, [settings.Options.Count, settings.PictureLength])];
+        List<TensorInfo> tensors = [new("pictures", DType.F32, [settings.Count, settings.PictureLength])];
         if (batch.Watched == 0) return SafeTensorsWriter.Create(path, tensors);
-        tensors.Add(new("trajectories", DType.F32, [Math.Min(settings.Options.Trajectories, settings.Options.Count), batch.Timesteps.Count, batch.Samples[0].Length / batch.Watched]));
+        tensors.Add(new("trajectories", DType.F32, [Math.Min(settings.Options.Trajectories, settings.Count), batch.Timesteps.Count, batch.Samples[0].Length / batch.Watched]));
         tensors.Add(new("timesteps", DType.F32, [batch.Timesteps.Count]));
         SafeTensorsWriter writer = SafeTensorsWriter.Create(path, tensors);
         writer.Write("timesteps", TensorConversion.FromSingles(DType.F32, [.. batch.Timesteps]));

@@ -41,7 +41,7 @@ public static class QualityReporter
             FloatBytes = graph.Parameters.Sum(parameter => parameter.Shape.Elements) * sizeof(float),
             Trajectory = trajectory,
             Images = images,
-            Latents = model.DrawsLatents,
+            Latents = model.Description.DrawsLatents,
         };
     }
 
@@ -89,7 +89,7 @@ public static class QualityReporter
             }
         }
 
-        return [.. points.Select((point, call) => TrajectoryPoint.Of(sampler.Timesteps[call], point, ranges[call], run.Model.DrawsLatents))];
+        return [.. points.Select((point, call) => TrajectoryPoint.Of(sampler.Timesteps[call], point, ranges[call], run.Model.Description.DrawsLatents))];
 
         // Behind the seeds of calibration.
         int First(int batch) => calibration.Images + calibration.Batch + batch * sampler.Images;

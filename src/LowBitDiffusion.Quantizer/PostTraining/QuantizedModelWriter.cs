@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.Sampling;
@@ -23,15 +24,22 @@ public static class QuantizedModelWriter
     {
         SourceModel model = run.Model;
         using OutputFolder folder = OutputFolder.Create(run.Request.Output, run.Request.Overwrite);
-        Copy(Path.Combine(model.Folder.Path, "model_index.json"), Path.Combine(folder.Path, "model_index.json"));
-        foreach (string component in model.Folder.Components.Keys.Where(component => component != model.Component))
+        FileInfo[] files =
+        [
+            new(Path.Combine(model.Folder.Path, "model_index.json")),
+            .. model.Folder.Components.Keys.Where(component => component != model.Component).Select(component => new DirectoryInfo(model.Folder.ComponentPath(component)))
+                .Where(component => component.Exists).SelectMany(component => component.GetFiles()),
+        ];
+        long copied = 0, all = files.Sum(file => file.Length) + report.Bytes;
+        IProgress<double>? progress = run.Stage("writing");
+        foreach (FileInfo file in files)
         {
-            if (Directory.Exists(model.Folder.ComponentPath(component))) CopyFolder(model.Folder.ComponentPath(component), Path.Combine(folder.Path, component), run.CancellationToken);
+            Copy(file.FullName, Path.Combine(folder.Path, Path.GetRelativePath(model.Folder.Path, file.FullName)), run.CancellationToken, bytes => progress?.Report((double)(copied += bytes) / all));
         }
 
         string network = Path.Combine(folder.Path, model.Component);
         Guard(network, () => Directory.CreateDirectory(network));
-        LowBitFolder.Write(network, model.Config, Configuration(run, modules, training), [.. modules.Values], Floats(model, modules), run.Request.FloatType, run.Stage("writing"), run.CancellationToken);
+        LowBitFolder.Write(network, model.Config, Configuration(run, modules, training), [.. modules.Values], Floats(model, modules), run.Request.FloatType, new PartialProgress(progress, (double)copied / all, (double)report.Bytes / all), run.CancellationToken);
         OutputFile.WriteAllBytes(Path.Combine(folder.Path, "quality.json"), report.ToJson());
         OutputFile.WriteAllText(Path.Combine(folder.Path, "quality.txt"), report.ToText());
         if (training is not null) OutputFile.WriteAllBytes(Path.Combine(folder.Path, "training.json"), training.ToJson());
@@ -87,21 +95,18 @@ public static class QuantizedModelWriter
         _ => "mse",
     };
 
-    private static void CopyFolder(string source, string target, CancellationToken cancellationToken)
+    private static void Copy(string source, string target, CancellationToken cancellationToken, Action<int> copied) => Guard(target, () =>
     {
-        Guard(target, () => Directory.CreateDirectory(target));
-        foreach (string file in Directory.GetFiles(source))
+        Directory.CreateDirectory(Path.GetDirectoryName(target)!);
+        // Not File.Copy, which would copy a read-only source's attributes and cannot be stopped.
+        using FileStream from = File.OpenRead(source), to = File.Create(target);
+        byte[] piece = new byte[1 << 20];
+        for (int length = from.Read(piece); length > 0; length = from.Read(piece))
         {
             cancellationToken.ThrowIfCancellationRequested();
-            Copy(file, Path.Combine(target, Path.GetFileName(file)));
+            to.Write(piece, 0, length);
+            copied(length);
         }
-    }
-
-    private static void Copy(string source, string target) => Guard(target, () =>
-    {
-        // Not File.Copy, which would copy a read-only source's attributes.
-        using FileStream from = File.OpenRead(source), to = File.Create(target);
-        from.CopyTo(to);
     });
 
     private static void Guard(string path, Action action)

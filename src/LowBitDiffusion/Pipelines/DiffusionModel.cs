@@ -201,8 +201,8 @@ internal sealed class DiffusionModel : IDisposable
             Height = sample[2] * factor,
             Width = sample[3] * factor,
             SizeMultiple = factor,
-            TakesText = Class.Text != TextSource.None,
             DrawsLatents = Autoencoder is not null,
+            TakesText = Class.Text != TextSource.None,
             HasTextEncoder = Text is not null,
             // The null label is the last one: it is never asked for by name.
             LabelCount = nullLabel is { } last && last == labels - 1 ? labels - 1 : labels,

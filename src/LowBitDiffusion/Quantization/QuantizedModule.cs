@@ -67,7 +67,7 @@ public sealed class QuantizedModule
         Name = Name,
         WeightShape = WeightShape,
         WeightBits = WeightBits,
-        Codes = Codes,
+        CodesReader = () => Codes,
         WeightScales = WeightScales,
         WeightZeroPoints = WeightZeroPoints,
         GroupSize = GroupSize,

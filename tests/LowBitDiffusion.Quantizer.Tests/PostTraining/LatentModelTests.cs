@@ -1,7 +1,9 @@
 using System.Text.Json;
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantization;
+using LowBitDiffusion.Quantizer.Evaluation;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Sampling;
 using LowBitDiffusion.Quantizer.Tests.Support;
@@ -84,6 +86,17 @@ internal sealed class LatentModelTests
         Assert.That(second["encoder_hidden_states"], Is.Not.EqualTo(first["encoder_hidden_states"]), "prompts take turns");
         Assert.That(third["encoder_hidden_states"], Is.EqualTo(first["encoder_hidden_states"]), "and begin again");
         Assert.That(first["text_embeds"][(first["text_embeds"].Length / 2)..], Is.All.Zero, "the empty prompt of this model is zeros");
+    }
+
+    [Test]
+    public async Task EmbeddingsTakeTurnsWhenModelsAreCompared()
+    {
+        await using DiffusionPipeline model = await DiffusionPipeline.LoadAsync(TinyFolder.PixArt(_folder["float"])), same = model.Share();
+        EvaluationOptions options = new(Count: 3, Steps: 2, Batch: 2) { PromptEmbeddings = Embeddings(channels: 20), Height = 32, Width = 32 };
+        (EvaluationResult result, Image sheet) = await Evaluator.CompareAsync(model, same, ruler: null, options);
+        Assert.That(result.MeanPsnr, Is.Null, "a model equals itself");
+        Assert.That((result.Pairs.Count, result.Height, result.Decoded), Is.EqualTo((3, 32, true)));
+        Assert.That(sheet.Height, Is.GreaterThan(2 * 2 * 32), "rows of both models, enlarged twice");
     }
 
     [Test]
