@@ -19,6 +19,7 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
     private readonly ConcurrentDictionary<string, Lazy<PackedWeights>> _quantized = [];
     private readonly ConcurrentDictionary<string, Lazy<PackedFloatWeights>> _floats = [];
     private readonly ConcurrentDictionary<string, Lazy<NativeBuffer>> _vectors = [];
+    private readonly ScratchBuffers _scratch = new();
     private readonly Lazy<Int8Attention> _attention = new(() => new Int8Attention(kernels.InstructionSet));
 
     /// <summary>The kernels that the weights are packed for.</summary>
@@ -44,7 +45,11 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
             for (int o = 0; o < module.OutChannels; o++) scales[s * module.OutChannels + o] = module.WeightScales[o * groups + segments[s].Group];
         }
 
-        return kernels.QuantizedConv.Pack(module.Codes, WeightShape(op), Ranges(module), scales);
+        return _scratch.Use<sbyte, PackedWeights>(module.WeightShape.Elements, codes =>
+        {
+            module.ReadCodes(codes);
+            return kernels.QuantizedConv.Pack(codes, WeightShape(op), Ranges(module), scales);
+        });
     })).Value;
 
     /// <summary>A module's float weights.</summary>
@@ -52,22 +57,25 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
         _floats.GetOrAdd(op.Module, _ => new(() =>
         {
             ConvWeightShape shape = WeightShape(op);
-            float[] values = weights.Float(new Parameter($"{op.Module}.weight", op.WeightShape));
-            return FloatConvKernel.Pack(values, shape.OutChannels, shape.InChannels, shape.KernelHeight, shape.KernelWidth);
+            return _scratch.Use<float, PackedFloatWeights>(op.WeightShape.Elements, values =>
+            {
+                weights.Read(new Parameter($"{op.Module}.weight", op.WeightShape), values);
+                return FloatConvKernel.Pack(values, shape.OutChannels, shape.InChannels, shape.KernelHeight, shape.KernelWidth);
+            });
         })).Value;
 
     /// <summary>A module's bias, or null.</summary>
     public float* Bias(MatrixOp op, QuantizedModule? module)
     {
         if (module is null) return op.HasBias ? Vector(new Parameter($"{op.Module}.bias", new TensorShape(op.WeightShape[0]))) : null;
-        return module.Bias is null ? null : Vector($"{op.Module}.bias", () => module.Bias);
+        return module.Bias is null ? null : Vector($"{op.Module}.bias", module.Bias.Length, module.Bias.CopyTo);
     }
 
     /// <summary>A parameter that is read as it is.</summary>
-    public float* Vector(Parameter parameter) => Vector(parameter.Name, () => weights.Float(parameter));
+    public float* Vector(Parameter parameter) => Vector(parameter.Name, parameter.Shape.Elements, values => weights.Read(parameter, values));
 
     /// <summary>A computed table.</summary>
-    public float* Constant(ConstantOp constant) => Vector($"constant {constant.Name} {constant.Data.Length}", () => constant.Data);
+    public float* Constant(ConstantOp constant) => Vector($"constant {constant.Name} {constant.Data.Length}", constant.Data.Length, constant.Data.CopyTo);
 
     /// <summary>Bytes that a graph's parameters take once packed, without reading them.</summary>
     public long EstimateBytes(Graph graph)
@@ -95,9 +103,13 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
     public long Bytes =>
         _quantized.Values.Sum(w => (long)w.Value.SizeInBytes) + _floats.Values.Sum(w => w.Value.Bytes) + _vectors.Values.Sum(v => (long)v.Value.Length);
 
+    /// <summary>Frees what packing needed beside the weights; it is made again where weights are packed later.</summary>
+    public void EndLoading() => _scratch.Dispose();
+
     /// <summary>Frees the weights.</summary>
     public void Dispose()
     {
+        _scratch.Dispose();
         foreach (Lazy<PackedWeights> entry in _quantized.Values) entry.Value.Dispose();
         foreach (Lazy<PackedFloatWeights> entry in _floats.Values) entry.Value.Dispose();
         foreach (Lazy<NativeBuffer> entry in _vectors.Values) entry.Value.Dispose();
@@ -109,11 +121,10 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
 
     private static KernelSegment[] Ranges(QuantizedModule module) => [.. module.Segments.Select(s => new KernelSegment(s.Start, s.Count))];
 
-    private float* Vector(string name, Func<float[]> read) => (float*)_vectors.GetOrAdd(name, _ => new(() =>
+    private float* Vector(string name, long length, Action<Span<float>> read) => (float*)_vectors.GetOrAdd(name, _ => new(() =>
     {
-        float[] values = read();
-        NativeBuffer buffer = new((nuint)values.Length * sizeof(float));
-        values.CopyTo(new Span<float>(buffer.Pointer, values.Length));
+        NativeBuffer buffer = new((nuint)(length * sizeof(float)));
+        read(new Span<float>(buffer.Pointer, checked((int)length)));
         return buffer;
     })).Value.Pointer;
 }
