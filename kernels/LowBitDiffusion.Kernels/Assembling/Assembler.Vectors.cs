@@ -15,7 +15,7 @@ internal sealed partial class Assembler
     private const int Bits128 = 0, Bits512 = 2;
 
     /// <summary>Opcode maps.</summary>
-    private const int Map0F = 1, Map0F38 = 2;
+    private const int Map0F = 1, Map0F38 = 2, Map0F3A = 3;
 
     /// <summary>Mandatory prefixes.</summary>
     private const int None = 0, P66 = 1, PF3 = 2;
@@ -70,6 +70,13 @@ internal sealed partial class Assembler
         Vector(P66, Map0F38, 0x50, sum, unsigned, signed);
     }
 
+    /// <summary>The same four signed bytes for all lanes.</summary>
+    internal void Vpdpbusd(Zmm sum, Zmm unsigned, Address signed)
+    {
+        _listing?.Add($"vpdpbusd {sum},{unsigned},dword bcst {signed}");
+        Vector(P66, Map0F38, 0x50, sum, unsigned, signed, default, unit: 4, broadcast: true);
+    }
+
     internal void Vpxord(Zmm target, Zmm left, Zmm right)
     {
         _listing?.Add($"vpxord {target},{left},{right}");
@@ -88,16 +95,63 @@ internal sealed partial class Assembler
         Vector(P66, Map0F, 0xFA, target, left, right);
     }
 
+    internal void Vpaddb(Zmm target, Zmm left, Zmm right)
+    {
+        _listing?.Add($"vpaddb {target},{left},{right}");
+        Vector(P66, Map0F, 0xFC, target, left, right);
+    }
+
+    /// <summary>Sixteen bytes, each extended with zeros to 32 bits.</summary>
+    internal void Vpmovzxbd(Zmm target, Address source)
+    {
+        _listing?.Add($"vpmovzxbd {target},{source}");
+        Vector(P66, Map0F38, 0x31, target, default, source, default, unit: 16);
+    }
+
     internal void Vpmulld(Zmm target, Zmm left, Address right)
     {
         _listing?.Add($"vpmulld {target},{left},{right}");
         Vector(P66, Map0F38, 0x40, target, left, right, default);
     }
 
+    /// <summary>The same 128 bits in all four quarters.</summary>
+    internal void Vbroadcasti32x4(Zmm target, Address source)
+    {
+        _listing?.Add($"vbroadcasti32x4 {target},{source}");
+        Vector(P66, Map0F38, 0x5A, target, default, source, default, unit: 16);
+    }
+
+    /// <summary>32-bit to 16-bit integers with signed saturation; in each 128 bits four of the left, then four of the right.</summary>
+    internal void Vpackssdw(Zmm target, Zmm left, Zmm right)
+    {
+        _listing?.Add($"vpackssdw {target},{left},{right}");
+        Vector(P66, Map0F, 0x6B, target, left, right);
+    }
+
+    /// <summary>16-bit integers to bytes with unsigned saturation; in each 128 bits eight of the left, then eight of the right.</summary>
+    internal void Vpackuswb(Zmm target, Zmm left, Zmm right)
+    {
+        _listing?.Add($"vpackuswb {target},{left},{right}");
+        Vector(P66, Map0F, 0x67, target, left, right);
+    }
+
+    /// <summary>The bytes of each 128 bits in the order that the right operand says.</summary>
+    internal void Vpshufb(Zmm target, Zmm left, Zmm right)
+    {
+        _listing?.Add($"vpshufb {target},{left},{right}");
+        Vector(P66, Map0F38, 0x00, target, left, right);
+    }
+
     internal void Vpslld(Zmm target, Zmm source, int count)
     {
         _listing?.Add($"vpslld {target},{source},{count}");
         Shift(6, target, source, count);
+    }
+
+    internal void Vpsrld(Zmm target, Zmm source, int count)
+    {
+        _listing?.Add($"vpsrld {target},{source},{count}");
+        Shift(2, target, source, count);
     }
 
     internal void Vpsrad(Zmm target, Zmm source, int count)
@@ -169,20 +223,20 @@ internal sealed partial class Assembler
     }
 
     private void Vector(
-        int prefix, int map, int opcode, Zmm reg, Zmm second, Address rm, Mask mask, bool zeroing = true, int width = Bits512, int unit = 64)
+        int prefix, int map, int opcode, Zmm reg, Zmm second, Address rm, Mask mask, bool zeroing = true, int width = Bits512, int unit = 64, bool broadcast = false)
     {
-        Evex(prefix, map, reg, second, High(rm.Index), High(rm.Base), width, mask, zeroing);
+        Evex(prefix, map, reg, second, High(rm.Index), High(rm.Base), width, mask, zeroing, broadcast);
         Byte(opcode);
         WriteAddress(reg.Number, rm, unit);
     }
 
-    private void Evex(int prefix, int map, Zmm reg, Zmm second, int indexBit, int baseBit, int width, Mask mask, bool zeroing)
+    private void Evex(int prefix, int map, Zmm reg, Zmm second, int indexBit, int baseBit, int width, Mask mask, bool zeroing, bool broadcast = false)
     {
-        int z = zeroing && mask.Number != 0 ? 1 : 0;
+        int z = zeroing && mask.Number != 0 ? 1 : 0, b = broadcast ? 1 : 0;
         Byte(0x62);
         Byte(Inverted(reg.Number >> 3, 7) | Inverted(indexBit, 6) | Inverted(baseBit, 5) | Inverted(reg.Number >> 4, 4) | map);
         Byte(((~second.Number & 15) << 3) | 4 | prefix);
-        Byte((z << 7) | (width << 5) | Inverted(second.Number >> 4, 3) | mask.Number);
+        Byte((z << 7) | (width << 5) | (b << 4) | Inverted(second.Number >> 4, 3) | mask.Number);
     }
 
     private static int Inverted(int value, int bit) => (~value & 1) << bit;

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using LowBitDiffusion.Kernels.Assembling;
 
 namespace LowBitDiffusion.Kernels.Attention;
@@ -15,12 +16,15 @@ namespace LowBitDiffusion.Kernels.Attention;
 ///   per group: 2 loads, 12 broadcasts, 24 vpdpbusd
 ///   scores:  sums begin with a number per row; end: to float, times the row's scale, maxima in zmm26, zmm27, store
 ///   outputs: sums begin with 0;                end: to float, plus what is stored times the query's factor in zmm26, zmm27, store
+///
+///   weights and the first 7 outputs: a group's weights are computed while the units that multiply integers are busy with the group before
+///     zmm0–13 sums, zmm14, 15 weights, zmm16–27 four keys at work, zmm28–30 polynomial, zmm31 order of bytes
 /// </code>
 /// Rows are keys for scores and channels for outputs, so queries stay in the lanes from one to the other and softmax needs nothing across lanes.
 /// </summary>
 internal sealed unsafe class Avx512VnniProduct : IDisposable
 {
-    private const int MaxRows = 12, Tile = Int8AttentionLayout.QueryTile;
+    private const int MaxRows = 12, MaxWeighingRows = 7, Tile = Int8AttentionLayout.QueryTile;
     private const Gpr Vector = Gpr.R14, Offset = Gpr.Rbp, Arguments = Gpr.R15;
 
     private static readonly Gpr[] s_rows = [Gpr.Rax, Gpr.Rcx, Gpr.Rdx, Gpr.Rbx, Gpr.Rsi, Gpr.Rdi, Gpr.R8, Gpr.R9, Gpr.R10, Gpr.R11, Gpr.R12, Gpr.R13];
@@ -58,15 +62,16 @@ internal sealed unsafe class Avx512VnniProduct : IDisposable
     /// <summary>Writes all routines; gives where each begins.</summary>
     internal static int[] Write(Assembler code, CallingConvention convention)
     {
-        int[] entries = new int[2 * MaxRows];
+        int[] entries = new int[(2 * MaxRows) + MaxWeighingRows];
         for (int index = 0; index < entries.Length; index++)
         {
-            bool scores = index < MaxRows;
+            int kind = index / MaxRows, rows = (index % MaxRows) + 1;
             code.Align(64);
-            code.Remark($"{(index % MaxRows) + 1} rows of {(scores ? "scores" : "outputs")}");
+            code.Remark($"{rows} rows of {(kind switch { 0 => "scores", 1 => "outputs", _ => "outputs with their weights" })}");
             entries[index] = code.Length;
             convention.WriteEntry(code, Arguments);
-            WriteTiles(code, (index % MaxRows) + 1, scores);
+            if (kind < 2) WriteTiles(code, rows, scores: kind == 0);
+            else WriteWeighing(code, rows);
             convention.WriteExit(code);
         }
 
@@ -103,13 +108,7 @@ internal sealed unsafe class Avx512VnniProduct : IDisposable
             }
         }
 
-        code.Mov(s_rows[0], At(&layout->Rows));
-        for (int row = 1; row < rows; row++)
-        {
-            code.Mov(s_rows[row], s_rows[row - 1]);
-            code.Add(s_rows[row], At(&layout->RowStride));
-        }
-
+        WriteRowPointers(code, rows, At(&layout->Rows), At(&layout->RowStride));
         code.Mov(Vector, At(&layout->Vectors));
         code.Mov32(Offset, 0);
         code.Align(64);
@@ -130,41 +129,173 @@ internal sealed unsafe class Avx512VnniProduct : IDisposable
         code.Add(s_rows[rows - 1], At(&layout->RowStride));
         code.Mov(At(&layout->Rows), s_rows[rows - 1]);
         code.Mov(Gpr.Rax, At(&layout->Output));
-        if (scores) code.Mov(Gpr.Rcx, At(&layout->Scales));
-        for (int row = 0; row < rows; row++)
+        if (!scores)
         {
-            if (scores) code.Vpbroadcastd(Signed(row), new Address(Gpr.Rcx, row * sizeof(float)));
-            for (int half = 0; half < 2; half++)
+            WriteOutputs(code, rows);
+        }
+        else
+        {
+            code.Mov(Gpr.Rcx, At(&layout->Scales));
+            for (int row = 0; row < rows; row++)
             {
-                Address target = new(Gpr.Rax, (row * Tile * sizeof(float)) + (half * 64));
-                code.Vcvtdq2ps(Sum(row, half), Sum(row, half));
-                if (scores)
+                code.Vpbroadcastd(Signed(row), new Address(Gpr.Rcx, row * sizeof(float)));
+                for (int half = 0; half < 2; half++)
                 {
+                    code.Vcvtdq2ps(Sum(row, half), Sum(row, half));
                     code.Vmulps(Sum(row, half), Sum(row, half), Signed(row));
                     code.Vmaxps(PerQuery(half), PerQuery(half), Sum(row, half));
+                    code.Vmovups(OutputOf(row, half), Sum(row, half));
                 }
-                else
-                {
-                    code.Vfmadd231ps(Sum(row, half), PerQuery(half), target);
-                }
-
-                code.Vmovups(target, Sum(row, half));
             }
-        }
 
-        code.Add(At(&layout->Output), rows * Tile * sizeof(float));
-        if (scores)
-        {
             code.Add(At(&layout->Scales), rows * sizeof(float));
             code.Add(At(&layout->Starts), rows * sizeof(int));
         }
 
+        code.Add(At(&layout->Output), rows * Tile * sizeof(float));
         code.Dec(At(&layout->Count));
         code.Jump(Condition.NotEqual, tile);
         if (!scores) return;
         code.Mov(Gpr.Rax, At(&layout->Queries));
         for (int half = 0; half < 2; half++) code.Vmovups(new Address(Gpr.Rax, half * 64), PerQuery(half));
     }
+
+    /// <summary>
+    /// One tile of outputs whose weights are computed, and stored for the other tiles: while a group's weights are made of floats, the group before is multiplied. The
+    /// processor looks only some hundred instructions ahead, so the four keys of a group and the two kinds of work alternate instruction by instruction.
+    /// </summary>
+    private static void WriteWeighing(Assembler code, int rows)
+    {
+        const Gpr Scores = Gpr.R13, Factors = Gpr.R12, Offsets = Gpr.R11, Next = Gpr.R10;
+        ByteProductArguments fields;
+        ByteProductArguments* layout = &fields;
+        Address At(void* field) => new(Arguments, (int)((byte*)field - (byte*)layout));
+        static Zmm Weights(int half) => new(14 + half);
+        static Zmm X(int key) => new(16 + key);
+        static Zmm R(int key) => new(20 + key);
+        static Zmm P(int key) => new(24 + key);
+        static Zmm Coefficient(int degree) => new(28 + degree);
+        Zmm order = new(31);
+        Label group = code.NewLabel(), last = code.NewLabel();
+
+        code.Mov(Factors, At(&layout->Factors));
+        code.Mov(Offsets, At(&layout->Offsets));
+        for (int degree = 0; degree < 3; degree++) code.Vpbroadcastd(Coefficient(degree), At(&layout->Polynomial0 + degree));
+        code.Vbroadcasti32x4(order, At(&layout->Order));
+        for (int sum = 0; sum < 2 * rows; sum++) code.Vpxord(new Zmm(sum), new Zmm(sum), new Zmm(sum));
+        WriteRowPointers(code, rows, At(&layout->Rows), At(&layout->RowStride));
+        code.Mov(Vector, At(&layout->Vectors));
+        code.Mov(Scores, At(&layout->Scores));
+        code.Mov32(Offset, 0);
+        for (int half = 0; half < 2; half++) Alternate(Weigh(half), []);
+        code.Mov(Next, At(&layout->GroupStride));
+        code.Cmp(Next, At(&layout->RowEnd));
+        code.Jump(Condition.NotLess, last);
+        code.Align(64);
+        code.Bind(group);
+        code.Add(Scores, 4 * Tile * sizeof(float));
+        code.Add(Vector, Tile * 4);
+        for (int half = 0; half < 2; half++) Alternate(Weigh(half), Multiply(half));
+        code.Mov(Offset, Next);
+        code.Add(Next, At(&layout->GroupStride));
+        code.Cmp(Next, At(&layout->RowEnd));
+        code.Jump(Condition.Less, group);
+        code.Bind(last);
+        for (int half = 0; half < 2; half++) Alternate([], Multiply(half));
+
+        code.Add(s_rows[rows - 1], At(&layout->RowStride));
+        code.Mov(At(&layout->Rows), s_rows[rows - 1]);
+        code.Mov(Gpr.Rax, At(&layout->Queries));
+        for (int half = 0; half < 2; half++) code.Vmovups(PerQuery(half), new Address(Gpr.Rax, half * 64));
+        code.Mov(Gpr.Rax, At(&layout->Output));
+        WriteOutputs(code, rows);
+        code.Add(At(&layout->Output), rows * Tile * sizeof(float));
+
+        List<Action> Weigh(int half)
+        {
+            List<Action> work = [];
+            void ForKeys(Action<int> step)
+            {
+                for (int key = 0; key < 4; key++)
+                {
+                    int k = key;
+                    work.Add(() => step(k));
+                }
+            }
+
+            Zmm factor = P(3);
+            work.Add(() => code.Vmovups(factor, new Address(Factors, half * 64)));
+            ForKeys(key => code.Vmovups(X(key), new Address(Scores, ((key * Tile) + (half * 16)) * sizeof(float))));
+            ForKeys(key => code.Vfmadd213ps(X(key), factor, new Address(Offsets, half * 64)));
+            ForKeys(key => code.Vreduceps(R(key), X(key)));
+            ForKeys(key => code.Vpbroadcastd(P(key), At(&layout->Polynomial0 + 3)));
+            for (int degree = 2; degree >= 0; degree--)
+            {
+                int d = degree;
+                ForKeys(key => code.Vfmadd213ps(P(key), R(key), Coefficient(d)));
+            }
+
+            ForKeys(key => code.Vscalefps(P(key), P(key), X(key)));
+            ForKeys(key => code.Vcvtps2dq(P(key), P(key)));
+            work.Add(() => code.Vpackssdw(P(0), P(0), P(1)));
+            work.Add(() => code.Vpackssdw(P(2), P(2), P(3)));
+            work.Add(() => code.Vpackuswb(P(0), P(0), P(2)));
+            work.Add(() => code.Vpshufb(Weights(half), P(0), order));
+            work.Add(() => code.Vmovups(new Address(Vector, half * 64), Weights(half)));
+            return work;
+        }
+
+        List<Action> Multiply(int half)
+        {
+            List<Action> work = [];
+            for (int row = 0; row < rows; row++)
+            {
+                int r = row;
+                work.Add(() => code.Vpdpbusd(Sum(r, half), Weights(half), new Address(s_rows[r], Offset, 0)));
+            }
+
+            return work;
+        }
+
+        static void Alternate(List<Action> many, List<Action> few)
+        {
+            int done = 0;
+            for (int i = 0; i < many.Count; i++)
+            {
+                // All of the few are written before the last two of the many, which replace the weights.
+                for (; done < few.Count && done * (many.Count - 2) <= i * few.Count; done++) few[done]();
+                many[i]();
+            }
+
+            for (; done < few.Count; done++) few[done]();
+        }
+    }
+
+    private static void WriteRowPointers(Assembler code, int rows, Address first, Address stride)
+    {
+        code.Mov(s_rows[0], first);
+        for (int row = 1; row < rows; row++)
+        {
+            code.Mov(s_rows[row], s_rows[row - 1]);
+            code.Add(s_rows[row], stride);
+        }
+    }
+
+    /// <summary>What is stored, times the query's factor, plus the sums.</summary>
+    private static void WriteOutputs(Assembler code, int rows)
+    {
+        for (int row = 0; row < rows; row++)
+        {
+            for (int half = 0; half < 2; half++)
+            {
+                code.Vcvtdq2ps(Sum(row, half), Sum(row, half));
+                code.Vfmadd231ps(Sum(row, half), PerQuery(half), OutputOf(row, half));
+                code.Vmovups(OutputOf(row, half), Sum(row, half));
+            }
+        }
+    }
+
+    private static Address OutputOf(int row, int half) => new(Gpr.Rax, (row * Tile * sizeof(float)) + (half * 64));
 
     /// <summary>Calls the routines: first the tiles with one row more, then the others.</summary>
     internal readonly struct Routines(nint code, int[] entries) : IByteProduct
@@ -173,7 +304,19 @@ internal sealed unsafe class Avx512VnniProduct : IDisposable
         public void Score(ref ByteProductArguments arguments) => Run(ref arguments, 0);
 
         /// <inheritdoc/>
-        public void Mix(ref ByteProductArguments arguments) => Run(ref arguments, MaxRows);
+        public void WeighAndMix(ref ByteProductArguments arguments)
+        {
+            int rows = (int)arguments.Count, weighing = Math.Min(rows, MaxWeighingRows);
+            arguments.Order = Vector128.Create((byte)0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            arguments.Polynomial0 = WeightPolynomial.Coefficients[0];
+            arguments.Polynomial1 = WeightPolynomial.Coefficients[1];
+            arguments.Polynomial2 = WeightPolynomial.Coefficients[2];
+            arguments.Polynomial3 = WeightPolynomial.Coefficients[3];
+            Call(ref arguments, 1, entries[(2 * MaxRows) + weighing - 1]);
+            if (rows == weighing) return;
+            arguments.Count = rows - weighing;
+            Run(ref arguments, MaxRows);
+        }
 
         private void Run(ref ByteProductArguments arguments, int firstEntry)
         {

@@ -1,14 +1,15 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using LowBitDiffusion.Kernels.Numerics;
 
 namespace LowBitDiffusion.Kernels.Attention;
 
 /// <summary>
-/// A product of bytes with a tile of queries: <c>sum[row][query] = start[row] + Σ vectors[group][query][4]·rows[row][group][4]</c>. Every field takes eight bytes.
+/// A product of bytes with a tile of queries: <c>sum[row][query] = start[row] + Σ vectors[group][query][4]·rows[row][group][4]</c>.
 /// </summary>
 internal unsafe struct ByteProductArguments
 {
-    /// <summary>Unsigned codes <c>[group][32 queries][4]</c>.</summary>
+    /// <summary>Unsigned codes <c>[group][32 queries][4]</c>; where weights go.</summary>
     public byte* Vectors;
 
     /// <summary>Signed codes of the first row: keys for scores, channels for outputs. The assembled routines advance it, as they do <see cref="Starts"/>,
@@ -38,6 +39,21 @@ internal unsafe struct ByteProductArguments
 
     /// <summary>Result <c>[row][32 queries]</c>.</summary>
     public float* Output;
+
+    /// <summary>Outputs: scores <c>[key][32 queries]</c>.</summary>
+    public float* Scores;
+
+    /// <summary>Outputs: factor of each query's scores.</summary>
+    public float* Factors;
+
+    /// <summary>Outputs: what is added to each query's scores.</summary>
+    public float* Offsets;
+
+    /// <summary>Set by the assembled routines: the order in which 16 bytes are a square of four by four turned over.</summary>
+    public Vector128<byte> Order;
+
+    /// <summary>Set by the assembled routines.</summary>
+    public float Polynomial0, Polynomial1, Polynomial2, Polynomial3;
 }
 
 /// <summary>The two products of attention.</summary>
@@ -46,8 +62,15 @@ internal interface IByteProduct
     /// <summary><c>output = float(sum)·scale</c>, and the queries' maxima of it.</summary>
     void Score(ref ByteProductArguments arguments);
 
-    /// <summary><c>output = output·factor + float(sum)</c>, rounded once.</summary>
-    void Mix(ref ByteProductArguments arguments);
+    /// <summary><c>vectors = round(255·2^(scores·factor + offset))</c>, then <c>output = output·factor + float(sum)</c>, rounded once.</summary>
+    void WeighAndMix(ref ByteProductArguments arguments);
+}
+
+/// <summary>255·2^r for 0 ≤ r ≤ 1; largest relative error 7.5e−5.</summary>
+internal static class WeightPolynomial
+{
+    /// <summary>Of 1, r, r², r³.</summary>
+    public static ReadOnlySpan<float> Coefficients => [254.98092651367188f, 177.4375457763672f, 57.647125244140625f, 19.89625358581543f];
 }
 
 /// <summary>The products over lanes of some width: four rows × two vectors at a time.</summary>
@@ -80,8 +103,9 @@ internal readonly unsafe struct ByteProduct<TSimd, TLanes, TFloat, TInt> : IByte
     }
 
     /// <inheritdoc/>
-    public void Mix(ref ByteProductArguments arguments)
+    public void WeighAndMix(ref ByteProductArguments arguments)
     {
+        for (int query = 0; query < Tile; query += TSimd.Count) Weigh(arguments, query);
         int* sums = stackalloc int[TileRows * Tile];
         for (int row = 0; row < arguments.Count; row += TileRows)
         {
@@ -93,6 +117,31 @@ internal readonly unsafe struct ByteProduct<TSimd, TLanes, TFloat, TInt> : IByte
                 TSimd.Store(output, TSimd.FusedMultiplyAdd(TSimd.Load(output), TSimd.Load(arguments.Queries + (i % Tile)), TLanes.ToFloat(TLanes.Load(sums + i))));
             }
         }
+    }
+
+    /// <summary>Scores of one vector of queries become weights; the codes of four keys share a lane.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Weigh(in ByteProductArguments arguments, int query)
+    {
+        TFloat factor = TSimd.Load(arguments.Factors + query), offset = TSimd.Load(arguments.Offsets + query);
+        float* scores = arguments.Scores + query;
+        byte* weights = arguments.Vectors + (query * 4);
+        for (nint group = 0; group < arguments.RowEnd; group += arguments.GroupStride, scores += 4 * Tile, weights += 4 * Tile)
+        {
+            TLanes.Store(weights, TLanes.Interleave(
+                Weight(TSimd.Load(scores), factor, offset), Weight(TSimd.Load(scores + Tile), factor, offset),
+                Weight(TSimd.Load(scores + (2 * Tile)), factor, offset), Weight(TSimd.Load(scores + (3 * Tile)), factor, offset)));
+        }
+    }
+
+    /// <summary>round(255·2^x) with x = score·factor + offset ≤ 0: 255·2^r for r = x − ⌊x⌋ is a polynomial, 2^⌊x⌋ an exponent.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TInt Weight(TFloat score, TFloat factor, TFloat offset)
+    {
+        TFloat x = TSimd.FusedMultiplyAdd(score, factor, offset), r = TLanes.Fraction(x);
+        TFloat p = TSimd.FusedMultiplyAdd(TSimd.Create(WeightPolynomial.Coefficients[3]), r, TSimd.Create(WeightPolynomial.Coefficients[2]));
+        p = TSimd.FusedMultiplyAdd(TSimd.FusedMultiplyAdd(p, r, TSimd.Create(WeightPolynomial.Coefficients[1])), r, TSimd.Create(WeightPolynomial.Coefficients[0]));
+        return TLanes.Round(TLanes.ScaleByFloor(p, x));
     }
 
     /// <summary>Four rows; where there are fewer left, the last one again.</summary>

@@ -34,7 +34,7 @@ internal readonly unsafe struct Int8AttentionBody<TSimd, TLanes, TFloat, TInt, T
     {
         (int image, int headOfImage) = Math.DivRem(head, job.Heads);
         nint row = ((nint)image * job.Queries) + firstQuery;
-        for (int query = 0; query < queries; query++) Quantize(state, query, job.Query.Row(row + query) + (headOfImage * job.HeadWidth));
+        Quantize(state, job.Query.Row(row) + (headOfImage * job.HeadWidth), queries);
         if (firstQuery + Tile < job.Queries) Fetch(row + Tile, Math.Min(Tile, job.Queries - firstQuery - Tile), headOfImage * job.HeadWidth);
         Clear(state, queries);
 
@@ -46,7 +46,7 @@ internal readonly unsafe struct Int8AttentionBody<TSimd, TLanes, TFloat, TInt, T
             RowEnd = memory.Layout.KeyGroups * 4,
             Queries = state.Maxima,
         };
-        ByteProductArguments outputs = new() { Vectors = state.Weights, RowStride = 4, GroupStride = memory.Layout.ValueGroup, Queries = state.Decays };
+        ByteProductArguments outputs = new() { Vectors = state.Weights, RowStride = 4, GroupStride = memory.Layout.ValueGroup, Queries = state.Decays, Scores = state.Scores, Factors = state.Factors, Offsets = state.Offsets };
         for (int first = 0; first < job.Keys; first += Block)
         {
             int keys = Math.Min(Block, job.Keys - first), groups = (keys + 3) / 4;
@@ -57,27 +57,31 @@ internal readonly unsafe struct Int8AttentionBody<TSimd, TLanes, TFloat, TInt, T
             scores.Output = state.Scores;
             product.Score(ref scores);
 
-            for (int query = 0; query < Tile; query += TSimd.Count) Weigh(state, query, groups);
+            Advance(state);
 
             outputs.Rows = memory.ValueCodes(head) + ((nint)first / 4 * memory.Layout.ValueGroup);
             outputs.RowEnd = (nint)groups * memory.Layout.ValueGroup;
             outputs.Count = job.ValueWidth + 1;
             outputs.Output = state.Outputs;
-            product.Mix(ref outputs);
+            product.WeighAndMix(ref outputs);
         }
 
         Finish(state, image, headOfImage, row, queries);
     }
 
-    /// <summary>A query's codes go to its column of <c>[channel/4][query][4]</c>.</summary>
-    private void Quantize(in Int8TileState state, int query, float* row)
+    /// <summary>Codes of the tile's queries, and their factors.</summary>
+    private void Quantize(in Int8TileState state, float* row, int queries)
     {
-        int* codes = (int*)state.RowCodes, target = (int*)state.Queries + query;
-        float largest = Int8Rows<TSimd, TFloat>.Largest(row, null, job.HeadWidth);
-        codes[memory.Layout.KeyGroups - 1] = 0;
-        Int8Rows<TSimd, TFloat>.Quantize(row, null, (byte*)codes, job.HeadWidth, largest);
-        for (int group = 0; group < memory.Layout.KeyGroups; group++) target[group * Tile] = codes[group];
-        state.Factors[query] = largest / Int8Rows<TSimd, TFloat>.MaxCode * (job.Scale * Log2E);
+        for (int query = 0; query < queries; query++, row += job.Query.Stride)
+        {
+            int* codes = (int*)(state.RowCodes + (query * memory.Layout.KeyRow));
+            float largest = Int8Rows<TSimd, TFloat>.Largest(row, null, job.HeadWidth);
+            codes[memory.Layout.KeyGroups - 1] = 0;
+            Int8Rows<TSimd, TFloat>.Quantize(row, null, (byte*)codes, job.HeadWidth, largest);
+            state.Factors[query] = largest / Int8Rows<TSimd, TFloat>.MaxCode * (job.Scale * Log2E);
+        }
+
+        Matrices.Transpose((float*)state.RowCodes, memory.Layout.KeyRow / sizeof(float), queries, memory.Layout.KeyGroups, (float*)state.Queries, Tile);
     }
 
     /// <summary>Has the next tile's queries fetched meanwhile: they lie too far apart for the processor to foresee.</summary>
@@ -101,34 +105,16 @@ internal readonly unsafe struct Int8AttentionBody<TSimd, TLanes, TFloat, TInt, T
         new Span<float>(state.Outputs, (job.ValueWidth + 1) * Tile).Clear();
     }
 
-    /// <summary>Scores of one vector of queries become weights; the codes of four keys share a lane.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Weigh(in Int8TileState state, int query, int groups)
+    /// <summary>Offsets follow the maxima; what was gathered before shrinks by as much.</summary>
+    private static void Advance(in Int8TileState state)
     {
-        TFloat factor = TSimd.Load(state.Factors + query);
-        TFloat offset = TSimd.Subtract(default, TSimd.Multiply(TSimd.Load(state.Maxima + query), factor));
-        TFloat change = TSimd.Multiply(TSimd.Subtract(offset, TSimd.Load(state.Offsets + query)), TSimd.Create(Ln2));
-        TSimd.Store(state.Decays + query, Functions.Exp<TSimd, TFloat>(change));
-        TSimd.Store(state.Offsets + query, offset);
-
-        float* scores = state.Scores + query;
-        byte* weights = state.Weights + (query * 4);
-        for (int group = 0; group < groups; group++, scores += 4 * Tile, weights += 4 * Tile)
+        for (int query = 0; query < Tile; query += TSimd.Count)
         {
-            TLanes.Store(weights, TLanes.Interleave(
-                Weight(TSimd.Load(scores), factor, offset), Weight(TSimd.Load(scores + Tile), factor, offset),
-                Weight(TSimd.Load(scores + (2 * Tile)), factor, offset), Weight(TSimd.Load(scores + (3 * Tile)), factor, offset)));
+            TFloat offset = TSimd.Subtract(default, TSimd.Multiply(TSimd.Load(state.Maxima + query), TSimd.Load(state.Factors + query)));
+            TFloat change = TSimd.Multiply(TSimd.Subtract(offset, TSimd.Load(state.Offsets + query)), TSimd.Create(Ln2));
+            TSimd.Store(state.Decays + query, Functions.Exp<TSimd, TFloat>(change));
+            TSimd.Store(state.Offsets + query, offset);
         }
-    }
-
-    /// <summary>round(255·2^x) with x = score·factor + offset ≤ 0: 255·2^r for r = x − ⌊x⌋ is a polynomial (largest relative error 7.5e−5), 2^⌊x⌋ an exponent.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TInt Weight(TFloat score, TFloat factor, TFloat offset)
-    {
-        TFloat x = TSimd.FusedMultiplyAdd(score, factor, offset), r = TLanes.Fraction(x);
-        TFloat p = TSimd.FusedMultiplyAdd(TSimd.Create(19.89625358581543f), r, TSimd.Create(57.647125244140625f));
-        p = TSimd.FusedMultiplyAdd(TSimd.FusedMultiplyAdd(p, r, TSimd.Create(177.4375457763672f)), r, TSimd.Create(254.98092651367188f));
-        return TLanes.Round(TLanes.ScaleByFloor(p, x));
     }
 
     /// <summary>Output = O/l·scale + middle, turned back from <c>[channel][query]</c>.</summary>
@@ -147,10 +133,6 @@ internal readonly unsafe struct Int8AttentionBody<TSimd, TLanes, TFloat, TInt, T
             }
         }
 
-        for (int query = 0; query < queries; query++)
-        {
-            float* target = job.Output.Row(row + query) + channel, source = state.Outputs + query;
-            for (int c = 0; c < job.ValueWidth; c++) target[c] = source[c * Tile];
-        }
+        Matrices.Transpose(state.Outputs, Tile, job.ValueWidth, queries, job.Output.Row(row) + channel, job.Output.Stride);
     }
 }

@@ -21,13 +21,13 @@ internal readonly struct Int8AttentionLayout
     public const int KeyBlock = 144;
 
     /// <summary>Channels that one step of the statistics covers.</summary>
-    public const int StatisticsWidth = 16;
+    public const int StatisticsWidth = 64;
 
     public Int8AttentionLayout(in AttentionJob job)
     {
         KeyRow = RoundUp(job.HeadWidth, 8);
         KeyGroups = (job.HeadWidth + 3) / 4;
-        ValueGroup = RoundUp(job.ValueWidth + 1, StatisticsWidth) * 4;
+        ValueGroup = RoundUp(job.ValueWidth + 1, 16) * 4;
         KeyChannels = job.Heads * job.HeadWidth;
         ValueChannels = job.Heads * job.ValueWidth;
         KeyStatistics = Floats(KeyChannels);
@@ -37,7 +37,7 @@ internal readonly struct Int8AttentionLayout
         KeyFloats = Floats(PaddedKeys);
         ValueCodes = (long)PaddedKeys / 4 * ValueGroup;
         QueryTiles = (job.Queries + QueryTile - 1) / QueryTile;
-        RowBuffer = Floats(Math.Max(KeyChannels, ValueChannels)) + RoundUp(KeyRow, 64);
+        RowCodes = (long)KeyRow * QueryTile;
         QueryCodes = RoundUp((long)KeyGroups * QueryTile * 4, 64);
         Outputs = (long)(job.ValueWidth + 1) * QueryTile * sizeof(float);
     }
@@ -84,8 +84,8 @@ internal readonly struct Int8AttentionLayout
     /// <summary>Codes, scales and starts of keys, codes of values.</summary>
     public long Head => KeyCodes + (2 * KeyFloats) + ValueCodes;
 
-    /// <summary>A row of floats of all heads and one of codes of a head, where rows are prepared.</summary>
-    public long RowBuffer { get; }
+    /// <summary>Codes of a tile's queries, one after the other.</summary>
+    public long RowCodes { get; }
 
     /// <summary>A tile's queries.</summary>
     public long QueryCodes { get; }
@@ -93,8 +93,8 @@ internal readonly struct Int8AttentionLayout
     /// <summary>A tile's running output.</summary>
     public long Outputs { get; }
 
-    /// <summary>A tile's codes, scores, weights, output; factors, offsets, maxima and decays of its queries; a row.</summary>
-    public long State => QueryCodes + (KeyBlock * QueryTile * (sizeof(float) + 1)) + Outputs + (4 * QueryTile * sizeof(float)) + RowBuffer;
+    /// <summary>A tile's codes, scores, weights, output; factors, offsets, maxima and decays of its queries.</summary>
+    public long State => RowCodes + QueryCodes + (KeyBlock * QueryTile * (sizeof(float) + 1)) + Outputs + (4 * QueryTile * sizeof(float));
 
     /// <summary>All of it.</summary>
     public long Total(in AttentionJob job, int threads) => CounterBytes + (job.Batch * Image) + (job.Batch * job.Heads * Head) + (threads * State);
@@ -173,9 +173,6 @@ internal readonly unsafe struct Int8TileState(byte* memory, Int8AttentionLayout 
     /// <summary>What the running output of each query is multiplied with before a block is added.</summary>
     public float* Decays => Maxima + Tile;
 
-    /// <summary>Room for a row of floats.</summary>
-    public float* Row => Decays + Tile;
-
-    /// <summary>Room for a row of codes.</summary>
-    public byte* RowCodes => memory + layout.State - ((layout.KeyRow + 63) / 64 * 64);
+    /// <summary>Queries plus 128, one after the other.</summary>
+    public byte* RowCodes => (byte*)(Decays + Tile);
 }

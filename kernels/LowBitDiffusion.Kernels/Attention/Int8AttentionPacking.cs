@@ -4,7 +4,7 @@ using LowBitDiffusion.Kernels.Threading;
 
 namespace LowBitDiffusion.Kernels.Attention;
 
-/// <summary>Means of keys, ranges of values: sixteen channels of one image a piece, token after token, so that every width adds in the same order.</summary>
+/// <summary>Means of keys, ranges of values: 64 channels of one image a piece, which are whole cache lines beside each other, token after token, so that every width adds in the same order.</summary>
 internal readonly unsafe struct Int8StatisticsBody<TSimd, TVector>(AttentionJob job, Int8AttentionMemory memory) : IParallelBody
     where TSimd : struct, ISimd<TVector> where TVector : struct
 {
@@ -23,34 +23,98 @@ internal readonly unsafe struct Int8StatisticsBody<TSimd, TVector>(AttentionJob 
         (int image, int piece) = Math.DivRem(index, PiecesOfImage);
         int channels = piece < KeyPieces ? memory.Layout.KeyChannels : memory.Layout.ValueChannels;
         int channel = (piece < KeyPieces ? piece : piece - KeyPieces) * Width, end = Math.Min(channel + Width, channels);
-        for (; channel <= end - TSimd.Count; channel += TSimd.Count) Cover<TSimd, TVector>(image, channel, piece < KeyPieces);
-        for (; channel < end; channel++) Cover<Simd1, float>(image, channel, piece < KeyPieces);
-    }
-
-    private void Cover<TS, TV>(int image, int channel, bool ofKeys) where TS : struct, ISimd<TV> where TV : struct
-    {
-        if (ofKeys) Mean<TS, TV>(image, channel);
-        else Range<TS, TV>(image, channel);
-    }
-
-    private void Mean<TS, TV>(int image, int channel) where TS : struct, ISimd<TV> where TV : struct
-    {
-        TV sum = default;
-        for (nint row = (nint)image * job.Keys, end = row + job.Keys; row < end; row++) sum = TS.Add(sum, TS.Load(job.Key.Row(row) + channel));
-        TS.Store(memory.KeyMeans(image) + channel, TS.Divide(sum, TS.Create(job.Keys)));
-    }
-
-    private void Range<TS, TV>(int image, int channel) where TS : struct, ISimd<TV> where TV : struct
-    {
-        nint row = (nint)image * job.Keys, end = row + job.Keys;
-        TV least = TS.Load(job.Value.Row(row) + channel), most = least;
-        while (++row < end)
+        bool ofKeys = piece < KeyPieces;
+        for (; channel <= end - (4 * TSimd.Count); channel += 4 * TSimd.Count)
         {
-            TV value = TS.Load(job.Value.Row(row) + channel);
-            least = TS.Min(least, value);
-            most = TS.Max(most, value);
+            if (ofKeys) Means(image, channel);
+            else Ranges(image, channel);
         }
 
+        for (; channel < end; channel++)
+        {
+            if (ofKeys) Mean(image, channel);
+            else Range(image, channel);
+        }
+    }
+
+    private (nint First, nint End) Rows(int image) => ((nint)image * job.Keys, (nint)(image + 1) * job.Keys);
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Means(int image, int channel)
+    {
+        TVector s0 = default, s1 = default, s2 = default, s3 = default;
+        (nint row, nint end) = Rows(image);
+        for (; row < end; row++)
+        {
+            float* key = job.Key.Row(row) + channel;
+            s0 = TSimd.Add(s0, TSimd.Load(key));
+            s1 = TSimd.Add(s1, TSimd.Load(key + TSimd.Count));
+            s2 = TSimd.Add(s2, TSimd.Load(key + (2 * TSimd.Count)));
+            s3 = TSimd.Add(s3, TSimd.Load(key + (3 * TSimd.Count)));
+        }
+
+        float* means = memory.KeyMeans(image) + channel;
+        TVector count = TSimd.Create(job.Keys);
+        TSimd.Store(means, TSimd.Divide(s0, count));
+        TSimd.Store(means + TSimd.Count, TSimd.Divide(s1, count));
+        TSimd.Store(means + (2 * TSimd.Count), TSimd.Divide(s2, count));
+        TSimd.Store(means + (3 * TSimd.Count), TSimd.Divide(s3, count));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Ranges(int image, int channel)
+    {
+        (nint row, nint end) = Rows(image);
+        float* value = job.Value.Row(row) + channel;
+        TVector least0 = TSimd.Load(value), least1 = TSimd.Load(value + TSimd.Count), least2 = TSimd.Load(value + (2 * TSimd.Count)), least3 = TSimd.Load(value + (3 * TSimd.Count));
+        TVector most0 = least0, most1 = least1, most2 = least2, most3 = least3;
+        while (++row < end)
+        {
+            value = job.Value.Row(row) + channel;
+            Widen(value, ref least0, ref most0);
+            Widen(value + TSimd.Count, ref least1, ref most1);
+            Widen(value + (2 * TSimd.Count), ref least2, ref most2);
+            Widen(value + (3 * TSimd.Count), ref least3, ref most3);
+        }
+
+        Store<TSimd, TVector>(image, channel, least0, most0);
+        Store<TSimd, TVector>(image, channel + TSimd.Count, least1, most1);
+        Store<TSimd, TVector>(image, channel + (2 * TSimd.Count), least2, most2);
+        Store<TSimd, TVector>(image, channel + (3 * TSimd.Count), least3, most3);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        static void Widen(float* value, ref TVector least, ref TVector most)
+        {
+            TVector v = TSimd.Load(value);
+            least = TSimd.Min(least, v);
+            most = TSimd.Max(most, v);
+        }
+    }
+
+    private void Mean(int image, int channel)
+    {
+        float sum = 0;
+        (nint row, nint end) = Rows(image);
+        for (; row < end; row++) sum += job.Key.Row(row)[channel];
+        memory.KeyMeans(image)[channel] = sum / job.Keys;
+    }
+
+    private void Range(int image, int channel)
+    {
+        (nint row, nint end) = Rows(image);
+        float least = job.Value.Row(row)[channel], most = least;
+        while (++row < end)
+        {
+            float value = job.Value.Row(row)[channel];
+            least = Simd1.Min(least, value);
+            most = Simd1.Max(most, value);
+        }
+
+        Store<Simd1, float>(image, channel, least, most);
+    }
+
+    private void Store<TS, TV>(int image, int channel, TV least, TV most) where TS : struct, ISimd<TV> where TV : struct
+    {
         TV half = TS.Create(0.5f), low = TS.Multiply(least, half), high = TS.Multiply(most, half);
         TS.Store(memory.ValueMiddles(image) + channel, TS.Add(high, low));
         TS.Store(memory.ValueScales(image) + channel, TS.Divide(TS.Subtract(high, low), TS.Create(Int8Rows<TS, TV>.MaxCode)));

@@ -72,17 +72,11 @@ public static unsafe class Layout
             int image = index / strips, first = index % strips * Block, last = Math.Min(first + Block, shape.RowsPerImage);
             for (int channel = 0; channel < shape.Channels; channel += Block)
             {
-                int lastChannel = Math.Min(channel + Block, shape.Channels);
-                for (int c = channel; c < lastChannel; c++)
-                {
-                    float* plane = planes + ((nint)image * shape.Channels + c) * shape.RowsPerImage;
-                    float* pixel = rows.Row((nint)image * shape.RowsPerImage + first) + c;
-                    for (int row = first; row < last; row++, pixel += rows.Stride)
-                    {
-                        if (toRows) *pixel = plane[row];
-                        else plane[row] = *pixel;
-                    }
-                }
+                int channels = Math.Min(Block, shape.Channels - channel);
+                float* plane = planes + (((nint)image * shape.Channels + channel) * shape.RowsPerImage) + first;
+                float* pixel = rows.Row((nint)image * shape.RowsPerImage + first) + channel;
+                if (toRows) Matrices.Transpose(plane, shape.RowsPerImage, channels, last - first, pixel, rows.Stride);
+                else Matrices.Transpose(pixel, rows.Stride, last - first, channels, plane, shape.RowsPerImage);
             }
         }
     }

@@ -35,17 +35,17 @@ internal readonly unsafe struct AttentionGradientBody<TSimd, TVector>(AttentionG
         nint channels = (nint)job.Heads * job.HeadWidth, valueChannels = (nint)job.Heads * job.ValueWidth;
         nint keyStart = (nint)image * job.Keys * channels + head * job.HeadWidth, valueStart = (nint)image * job.Keys * valueChannels + head * job.ValueWidth;
         Gather(job.Key + keyStart, channels, job.Keys, job.HeadWidth, k, width);
-        Transpose(job.Key + keyStart, channels, job.Keys, job.HeadWidth, kt, keys);
-        Transpose(job.Value + valueStart, valueChannels, job.Keys, job.ValueWidth, vt, keys);
+        Matrices.Transpose(job.Key + keyStart, channels, job.Keys, job.HeadWidth, kt, keys);
+        Matrices.Transpose(job.Value + valueStart, valueChannels, job.Keys, job.ValueWidth, vt, keys);
         for (int first = 0; first < job.Queries; first += Block)
         {
             int rows = Math.Min(Block, job.Queries - first);
             nint row = (nint)image * job.Queries + first;
             float* queries = job.Query + row * channels + head * job.HeadWidth, upstream = job.OutputGradient + row * valueChannels + head * job.ValueWidth;
             Gather(queries, channels, rows, job.HeadWidth, q, width);
-            Transpose(queries, channels, rows, job.HeadWidth, qt, Block);
+            Matrices.Transpose(queries, channels, rows, job.HeadWidth, qt, Block);
             Gather(upstream, valueChannels, rows, job.ValueWidth, dy, valueWidth);
-            Transpose(upstream, valueChannels, rows, job.ValueWidth, dyt, Block);
+            Matrices.Transpose(upstream, valueChannels, rows, job.ValueWidth, dyt, Block);
 
             Product(rows, keys, job.HeadWidth, qt, Block, kt, keys, p, clear: true);
             Product(rows, keys, job.ValueWidth, dyt, Block, vt, keys, ds, clear: true);
@@ -58,7 +58,7 @@ internal readonly unsafe struct AttentionGradientBody<TSimd, TVector>(AttentionG
 
             Product(job.Keys, valueWidth, rows, p, keys, dy, valueWidth, dv, clear: false);
             Product(job.Keys, width, rows, ds, keys, q, width, dk, clear: false);
-            Transpose(ds, keys, rows, job.Keys, dst, Block);
+            Matrices.Transpose(ds, keys, rows, job.Keys, dst, Block);
             Product(rows, width, job.Keys, dst, Block, k, width, dq, clear: true);
             Scatter(dq, width, rows, job.HeadWidth, job.QueryGradient + row * channels + head * job.HeadWidth, channels);
         }
@@ -127,14 +127,6 @@ internal readonly unsafe struct AttentionGradientBody<TSimd, TVector>(AttentionG
     private static void Scatter(float* source, int sourceStride, int rows, int columns, float* target, nint stride)
     {
         for (int i = 0; i < rows; i++) new ReadOnlySpan<float>(source + (nint)i * sourceStride, columns).CopyTo(new Span<float>(target + i * stride, columns));
-    }
-
-    private static void Transpose(float* source, nint stride, int rows, int columns, float* target, int targetStride)
-    {
-        for (int i = 0; i < rows; i++)
-        {
-            for (int j = 0; j < columns; j++) target[(nint)j * targetStride + i] = source[i * stride + j];
-        }
     }
 }
 

@@ -5,6 +5,7 @@ using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Quantizer.Calibration;
+using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Quantizers;
 
@@ -21,6 +22,26 @@ internal sealed class QuantizeCommand : CliCommand
 
     private readonly Option<string?> _model = new("--model", "-m") { Description = "The float model's folder.", HelpName = "DIR" };
     private readonly Option<string?> _out = new("--out", "-o") { Description = "The folder to write; it appears whole or not at all.", HelpName = "DIR" };
+    private readonly Option<string> _method = new("--method")
+    {
+        Description = $"How the integers are found. {string.Join(" ", QuantizationMethods.All.Select(method => $"{method.Name}: {method.Description}."))}",
+        HelpName = string.Join('|', QuantizationMethods.All.Select(method => method.Name)),
+        DefaultValueFactory = _ => s_defaults.Method,
+    };
+    private readonly Option<string?> _without = new("--without")
+    {
+        Description = "Ingredients of the method to leave out, separated by commas. "
+            + string.Join(" ", QuantizationMethods.All.Where(method => method.Ingredients.Count > 0).Select(method => $"{method.Name}: {string.Join("; ", method.Ingredients.Select(part => $"{part.Name}, {part.Description}"))}.")),
+        HelpName = "NAME,…",
+    };
+    private readonly Option<string?> _budget = new("--budget")
+    {
+        Description = $"Time that the method may learn for, such as 90s, 20m, 2h, or 'paper' for all of the paper's iterations, whatever they take. Default: {s_defaults.Budget?.TotalMinutes:0}m.",
+        HelpName = "TIME",
+    };
+    private readonly Option<int?> _iterations = new("--iterations") { Description = "Iterations, in place of those that budget and paper give.", HelpName = "N" };
+    private readonly Option<int?> _samples = new("--samples") { Description = "Points of trajectories that the method learns from, in place of what budget and paper give.", HelpName = "N" };
+    private readonly Option<bool> _resume = new("--resume") { Description = "Go on with a run that was stopped; its state is in the folder OUT.partial." };
     private readonly Option<int> _weightBits = new("--weight-bits", "-w") { Description = "Bits of weights, 2 to 8.", HelpName = "N", DefaultValueFactory = _ => s_defaults.WeightBits };
     private readonly Option<int> _activationBits = new("--activation-bits", "-a") { Description = "Bits of activations, 2 to 8.", HelpName = "N", DefaultValueFactory = _ => s_defaults.ActivationBits };
     private readonly Option<string[]> _rules = new("--rule")
@@ -30,18 +51,18 @@ internal sealed class QuantizeCommand : CliCommand
     };
     private readonly Option<bool> _listRules = new("--list-rules") { Description = "Print the rules that hold, with --model also every layer's precision, and stop." };
     private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the calibration trajectories: so many timesteps get scales of their own. Default: the model's.", HelpName = "N" };
+    private readonly Option<int?> _trainingSteps = new("--training-steps")
+    {
+        Description = "Steps of the trajectories that efficientdm learns along; scales are then interpolated for the timesteps of --steps. Default: --steps.",
+        HelpName = "N",
+    };
     private readonly Option<float?> _guidance = new("--guidance") { Description = "Guidance of the calibration trajectories. Default: the model's.", HelpName = "G" };
     private readonly Option<int> _images = new("--images") { Description = "Calibration trajectories.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Images };
     private readonly Option<int> _batch = new("--batch") { Description = "Images drawn at once.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Batch };
     private readonly Option<ulong> _seed = new("--seed") { Description = "Seed of the first trajectory.", HelpName = "S" };
-    private readonly Option<string> _range = new("--range") { Description = "How activation ranges are chosen.", HelpName = "mse|minmax|ema", DefaultValueFactory = _ => "mse" };
+    private readonly Option<string?> _range = new("--range") { Description = "How activation ranges are chosen. Default: the method's.", HelpName = "mse|minmax|ema" };
     private readonly Option<string> _weightRange = new("--weight-range") { Description = "How weight ranges are chosen.", HelpName = "mse|minmax", DefaultValueFactory = _ => "mse" };
-    private readonly Option<string> _split = new("--split")
-    {
-        Description = "Which concatenated inputs get a quantizer for each half.",
-        HelpName = "none|concatenations|normalized",
-        DefaultValueFactory = _ => "concatenations",
-    };
+    private readonly Option<string?> _split = new("--split") { Description = "Which concatenated inputs get a quantizer for each half. Default: the method's.", HelpName = "none|concatenations|normalized" };
     private readonly Option<int> _group = new("--group-size") { Description = "Input channels that share a weight scale; 0 for one scale per output channel.", HelpName = "N" };
     private readonly Option<bool> _symmetric = new("--symmetric") { Description = "Weights of fewer than 8 bits without zero points." };
     private readonly Option<string> _attention = CommonOptions.Attention();
@@ -61,7 +82,7 @@ internal sealed class QuantizeCommand : CliCommand
     {
         foreach (Option option in new Option[]
         {
-            _model, _out, _weightBits, _activationBits, _rules, _listRules, _steps, _guidance, _images, _batch, _seed, _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
+            _model, _out, _method, _weightBits, _activationBits, _budget, _iterations, _samples, _without, _resume, _rules, _listRules, _steps, _trainingSteps, _guidance, _images, _batch, _seed, _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
             _reportImages, _overwrite, _threads, _json,
         })
         {
@@ -73,6 +94,7 @@ internal sealed class QuantizeCommand : CliCommand
     public override IReadOnlyList<string> Examples =>
     [
         "lbd quantize --model models/fashion-unet --out models/fashion-unet-w4a8 --weight-bits 4 --activation-bits 8 --steps 20",
+        "lbd quantize --model models/fashion-unet --out models/fashion-unet-w4a8-tfmq --method tfmq --budget 20m",
         "lbd quantize --model models/fashion-unet --out mixed --rule 'mid_block.*=w8a8' --rule '*.to_out.0=float'",
         "lbd quantize --model models/fashion-unet --list-rules",
     ];
@@ -87,7 +109,7 @@ internal sealed class QuantizeCommand : CliCommand
 
         bool json = parsed.GetValue(_json);
         QualityReport report = await Terminal.WithProgressAsync("quantizing", json, progress => Task.Run(
-            () => ModelQuantizer.Run(request, new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage))), cancellationToken), cancellationToken));
+            () => ModelQuantizer.Run(request, new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage, learns: request.Method != s_defaults.Method))), cancellationToken), cancellationToken));
         if (json)
         {
             Terminal.Out.WriteLine(Encoding.UTF8.GetString(report.ToJson()));
@@ -104,17 +126,24 @@ internal sealed class QuantizeCommand : CliCommand
     {
         Model = parsed.GetValue(_model) ?? "",
         Output = parsed.GetValue(_out) ?? "",
+        Method = QuantizationMethods.Of(parsed.GetValue(_method)!).Name,
+        Without = parsed.GetValue(_without)?.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) ?? [],
+        Budget = parsed.GetValue(_budget) is { } budget ? Duration.Parse("budget", budget) : s_defaults.Budget,
+        Iterations = parsed.GetValue(_iterations),
+        Samples = parsed.GetValue(_samples),
+        Resume = parsed.GetValue(_resume),
         WeightBits = CommonOptions.Checked("weight-bits", parsed.GetValue(_weightBits), 2, 8),
         ActivationBits = CommonOptions.Checked("activation-bits", parsed.GetValue(_activationBits), 2, 8),
         Rules = [.. (parsed.GetValue(_rules) ?? []).Select(PrecisionRules.Parse)],
         Steps = parsed.GetValue(_steps),
+        TrainingSteps = parsed.GetValue(_trainingSteps),
         GuidanceScale = parsed.GetValue(_guidance),
         Images = CommonOptions.Checked("images", parsed.GetValue(_images), 1, 1 << 20),
         Batch = CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
         Seed = parsed.GetValue(_seed),
-        ActivationRange = CommonOptions.OneOf("range", parsed.GetValue(_range)!, s_ranges),
+        ActivationRange = parsed.GetValue(_range) is { } range ? CommonOptions.OneOf("range", range, s_ranges) : null,
         WeightRange = CommonOptions.OneOf("weight-range", parsed.GetValue(_weightRange)!, s_ranges),
-        Split = CommonOptions.OneOf("split", parsed.GetValue(_split)!, s_splits),
+        Split = parsed.GetValue(_split) is { } split ? CommonOptions.OneOf("split", split, s_splits) : null,
         SymmetricWeights = parsed.GetValue(_symmetric),
         GroupChannels = CommonOptions.Checked("group-size", parsed.GetValue(_group), 0, 1 << 20),
         Attention = CommonOptions.CheckedAttention(parsed.GetValue(_attention)!),
@@ -125,16 +154,18 @@ internal sealed class QuantizeCommand : CliCommand
     };
 
     // The library tells stage by stage; the bar shows the whole, by the time that each stage takes on average.
-    private static ProgressUpdate Overall(QuantizationProgress stage)
+    private static ProgressUpdate Overall(QuantizationProgress stage, bool learns)
     {
         (double start, double length) = stage.Stage switch
         {
-            "calibrating" => (0, 0.6),
-            "quantizing" => (0.6, 0.1),
-            "measuring" => (0.7, 0.28),
-            _ => (0.98, 0.02),
+            "sampling" => (0.05, 0.02),
+            "calibrating" => (0, learns ? 0.04 : 0.6),
+            "quantizing" => learns ? (0.04, 0.01) : (0.6, 0.1),
+            "learning" => (0.07, 0.88),
+            "measuring" => learns ? (0.95, 0.045) : (0.7, 0.28),
+            _ => (0.995, 0.005),
         };
-        return new ProgressUpdate(start + length * stage.Fraction, string.Create(CultureInfo.InvariantCulture, $"{stage.Stage} {stage.Fraction * 100:0} %"));
+        return new ProgressUpdate(start + length * stage.Fraction, stage.Detail ?? string.Create(CultureInfo.InvariantCulture, $"{stage.Stage} {stage.Fraction * 100:0} %"));
     }
 
     private int ListRules(QuantizationRequest request)

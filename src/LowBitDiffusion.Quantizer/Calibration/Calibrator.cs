@@ -11,10 +11,12 @@ namespace LowBitDiffusion.Quantizer.Calibration;
 /// <param name="Seed">Seed of the first picture; the others follow.</param>
 /// <param name="Range">How ranges are chosen.</param>
 /// <param name="Split">Which inputs are split in two.</param>
-public sealed record CalibrationOptions(SamplingSettings Sampling, int Images = 64, int Batch = 8, ulong Seed = 0, RangeMethod Range = RangeMethod.Mse, SplitInputs Split = SplitInputs.Concatenations);
+/// <param name="PerTimestep">Whether every timestep has a range of its own, or one serves all.</param>
+public sealed record CalibrationOptions(
+    SamplingSettings Sampling, int Images = 64, int Batch = 8, ulong Seed = 0, RangeMethod Range = RangeMethod.Mse, SplitInputs Split = SplitInputs.Concatenations, bool PerTimestep = true);
 
 /// <summary>Ranges of the inputs of all calibrated layers.</summary>
-/// <param name="Timesteps">Calibrated timesteps, ascending.</param>
+/// <param name="Timesteps">Calibrated timesteps, ascending; a single one where one range serves all.</param>
 /// <param name="Modules">Statistics by layer; layers that read the same value share one object.</param>
 public sealed record ActivationStatistics(IReadOnlyList<float> Timesteps, IReadOnlyDictionary<string, ActivationRange> Modules);
 
@@ -29,16 +31,18 @@ public static class Calibrator
     /// <param name="networks">Executes its network.</param>
     /// <param name="modules">Which layers to calibrate.</param>
     /// <param name="options">How.</param>
+    /// <param name="divisors">Divisors of a layer's input channels (weight dilation), where it has any; the same for all layers that read a value.</param>
     /// <param name="progress">Told the fraction done.</param>
     /// <param name="cancellationToken">Checked between layers.</param>
     /// <exception cref="InvalidRequestException">The options ask for what the model cannot do.</exception>
     /// <exception cref="ModelFormatException">The network computes values that are not finite.</exception>
     public static ActivationStatistics Run(
-        SourceModel model, ObservedNetworkFactory networks, Func<string, bool> modules, CalibrationOptions options, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+        SourceModel model, ObservedNetworkFactory networks, Func<string, bool> modules, CalibrationOptions options, IReadOnlyDictionary<string, float[]>? divisors = null,
+        IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         if (options.Images < 1) throw new InvalidRequestException("images", $"expected at least one image to calibrate with, found {options.Images}");
         GuidedSampler sampler = new(model, options.Sampling, Math.Min(options.Batch, options.Images), cancellationToken);
-        float[] timesteps = [.. sampler.Timesteps.Distinct().Order()];
+        float[] timesteps = options.PerTimestep ? [.. sampler.Timesteps.Distinct().Order()] : [0];
         Dictionary<string, ActivationRange> statistics = [];
         Dictionary<Node, List<ActivationRange>> watchers = [];
         using IObservedNetwork network = networks(sampler.InputShapes, graph => Watch(graph), cancellationToken);
@@ -54,7 +58,7 @@ public static class Calibrator
             // Step by step, because what depends on the timestep alone is computed, and shown, while a step is prepared.
             void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
             {
-                step = Array.BinarySearch(timesteps, sampler.Timesteps[call]);
+                step = options.PerTimestep ? Array.BinarySearch(timesteps, sampler.Timesteps[call]) : 0;
                 network.Prepare([sampler.Timesteps[call]], conditions, cancellationToken);
                 network.Predict(0, sample, prediction, cancellationToken);
                 progress?.Report((batch + (call + 1.0) / sampler.Timesteps.Count) / batches);
@@ -65,10 +69,10 @@ public static class Calibrator
 
         IEnumerable<Node> Watch(Graph graph)
         {
-            foreach (IGrouping<string, ModuleInputs> same in ModuleInputs.Of(graph, options.Split).Where(m => modules(m.Op.Module)).GroupBy(m => $"{string.Join(',', m.Inputs.Select(i => i.Id))}/{m.SplitChannel}"))
+            foreach (IReadOnlyList<ModuleInputs> same in ModuleInputs.ByValue(ModuleInputs.Of(graph, options.Split).Where(layer => modules(layer.Op.Module))))
             {
-                ModuleInputs layer = same.First();
-                ActivationRange range = new(timesteps, options.Range, layer.SplitChannel);
+                ModuleInputs layer = same[0];
+                ActivationRange range = new(timesteps, options.Range, layer.SplitChannel, divisors?.GetValueOrDefault(layer.Op.Module));
                 foreach (ModuleInputs member in same) statistics.Add(member.Op.Module, range);
                 foreach (Node input in layer.Inputs)
                 {

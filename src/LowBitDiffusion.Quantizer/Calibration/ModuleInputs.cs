@@ -32,6 +32,10 @@ public sealed record ModuleInputs(MatrixOp Op, IReadOnlyList<Node> Inputs, int S
         }),
     ];
 
+    /// <summary>Layers that read the same value in the same halves, together: one quantizer serves them all.</summary>
+    public static IEnumerable<IReadOnlyList<ModuleInputs>> ByValue(IEnumerable<ModuleInputs> layers) =>
+        layers.GroupBy(layer => $"{string.Join(',', layer.Inputs.Select(input => input.Id))}/{layer.SplitChannel}").Select(group => group.ToArray());
+
     // Channels keep their places through everything that works on each channel by itself or on groups of them.
     private static int SplitOf(Node node, SplitInputs split)
     {

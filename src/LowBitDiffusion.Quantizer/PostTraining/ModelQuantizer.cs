@@ -1,35 +1,31 @@
 using LowBitDiffusion.Execution;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
-using LowBitDiffusion.Quantizer.Sampling;
+using LowBitDiffusion.Quantizer.Methods;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;
 
 /// <summary>The whole way from a float model folder to a quantized one with its quality report: what <c>lbd quantize</c> does.</summary>
 public static class ModelQuantizer
 {
-    /// <summary>Quantizes a model folder. The output appears whole or not at all; a cancelled run leaves nothing.</summary>
+    /// <summary>Quantizes a model folder. The output appears whole or not at all; of a cancelled run nothing is left but what it needs to go on (<see cref="SavedRun"/>), if it had learned anything.</summary>
     /// <param name="request">What to quantize and how.</param>
     /// <param name="progress">Told stage and fraction.</param>
     /// <param name="cancellationToken">Checked between layers.</param>
     /// <returns>What it cost and saved; the same is in the folder as <c>quality.json</c> and <c>quality.txt</c>.</returns>
     /// <exception cref="InvalidRequestException">The request asks for what the model cannot do.</exception>
     /// <exception cref="ModelFormatException">The model is missing, damaged or not supported.</exception>
-    /// <exception cref="OutputException">The output cannot be written.</exception>
+    /// <exception cref="OutputException">The output cannot be written, or a stopped run is in its place.</exception>
+    /// <exception cref="Reconstruction.TrainingDivergedException">A loss or a learned number is not finite; the last good state is kept.</exception>
+    /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
     public static QualityReport Run(QuantizationRequest request, IProgress<QuantizationProgress>? progress = null, CancellationToken cancellationToken = default)
     {
-        using SourceModel model = SourceModel.Open(request.Model, request.Threads);
-        PostTrainingOptions options = request.ToOptions(model);
-        // Before the work, not after it.
-        if (!request.Overwrite && Directory.Exists(request.Output) && Directory.EnumerateFileSystemEntries(request.Output).Any()) throw new OutputException(request.Output, "exists and is not empty");
-        using PreparedModel prepared = new(model.Network, model.Weights);
-        ObservedNetworkFactory networks = ObservedPlannedNetwork.Factory(prepared, model.Pool);
-
-        IReadOnlyDictionary<string, QuantizedModule> modules = PostTrainingQuantizer.Quantize(model, networks, options, progress, cancellationToken);
-        using PreparedModel quantized = new(model.Network, model.Weights.With(modules, options.Attention));
-        QualityReport report = QualityReporter.Measure(
-            model, modules, networks, ObservedPlannedNetwork.Factory(quantized, model.Pool), options, PostTrainingQuantizer.Stage(progress, "measuring"), cancellationToken);
-        QuantizedModelWriter.Write(model, modules, options, report, request.Output, PostTrainingQuantizer.Stage(progress, "writing"), cancellationToken);
+        using QuantizationRun run = QuantizationRun.Open(request, progress, cancellationToken);
+        (IReadOnlyDictionary<string, QuantizedModule> modules, TrainingReport? training) = run.Method.Quantize(run);
+        using PreparedModel quantized = new(run.Model.Network, run.Model.Weights.With(modules, request.Attention));
+        QualityReport report = QualityReporter.Measure(run, modules, ObservedPlannedNetwork.Factory(quantized, run.Pool));
+        QuantizedModelWriter.Write(run, modules, report, training);
+        run.Complete();
         return report;
     }
 }

@@ -1,71 +1,82 @@
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
+using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.Quantizers;
-using LowBitDiffusion.Quantizer.Sampling;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;
 
-/// <summary>Data-free post-training quantization: activation ranges from the model's own trajectories, weight ranges from the weights, nothing is trained.</summary>
+/// <summary>
+/// Quantizers by looking alone: activation ranges from the model's own trajectories, weight ranges from the weights, everything rounded to nearest. The baseline, and what methods that learn start from.
+/// </summary>
 public static class PostTrainingQuantizer
 {
     /// <summary>Calibrates and quantizes a network.</summary>
-    /// <param name="model">The float model.</param>
-    /// <param name="networks">Executes its network.</param>
-    /// <param name="options">How.</param>
-    /// <param name="progress">Told stage and fraction.</param>
-    /// <param name="cancellationToken">Checked between layers.</param>
+    /// <param name="run">The model and what is asked for.</param>
     /// <returns>The quantized layers by name, in the network's order.</returns>
-    /// <exception cref="InvalidRequestException">The options ask for what the model cannot do, or it is quantized already.</exception>
+    /// <exception cref="InvalidRequestException">The request asks for what the model cannot do.</exception>
     /// <exception cref="ModelFormatException">A weight cannot be read or is not finite.</exception>
-    public static IReadOnlyDictionary<string, QuantizedModule> Quantize(
-        SourceModel model, ObservedNetworkFactory networks, PostTrainingOptions options, IProgress<QuantizationProgress>? progress = null, CancellationToken cancellationToken = default)
+    public static IReadOnlyDictionary<string, QuantizedModule> Quantize(QuantizationRun run)
     {
-        if (model.Quantization is { } quantization) throw new InvalidRequestException("model", $"{model.Folder.Path} is quantized already ({quantization.Method}), expected a float model");
-        IReadOnlyList<ModuleInputs> layers = ModuleInputs.Of(model.Network.Build(model.Network.NativeInputs(batch: 1)), options.Calibration.Split);
-        options.Rules.CheckUsed([.. layers.Select(layer => layer.Op.Module)]);
-        ActivationStatistics statistics = Calibrator.Run(
-            model, networks, module => !options.Rules.Of(module).IsFloat, options.Calibration, Stage(progress, "calibrating"), cancellationToken);
-        return QuantizeLayers(model, layers, statistics, options, Stage(progress, "quantizing"), cancellationToken);
-    }
-
-    /// <summary>Quantizes a network whose activation ranges are known.</summary>
-    internal static IReadOnlyDictionary<string, QuantizedModule> QuantizeLayers(
-        SourceModel model, IReadOnlyList<ModuleInputs> layers, ActivationStatistics statistics, PostTrainingOptions options, IProgress<double>? progress, CancellationToken cancellationToken)
-    {
+        IReadOnlyDictionary<string, float[]> divisors = run.Start.Dilated ? Dilation(run) : new Dictionary<string, float[]>();
+        IReadOnlyDictionary<string, TimestepTable> tables = Tables(run, run.Networks, divisors);
+        IProgress<double>? progress = run.Stage("quantizing");
         Dictionary<string, QuantizedModule> modules = [];
-        // Layers that read one value share its table, so that the executor sees at once that it is quantized once for all of them.
-        Dictionary<(ActivationRange, int), TimestepTable> tables = [];
-        for (int i = 0; i < layers.Count; i++)
+        for (int i = 0; i < run.Layers.Count; i++)
         {
-            MatrixOp op = layers[i].Op;
-            Precision precision = options.Rules.Of(op.Module);
-            if (!precision.IsFloat)
-            {
-                ActivationRange range = statistics.Modules[op.Module];
-                if (!tables.TryGetValue((range, precision.ActivationBits), out TimestepTable? table)) tables.Add((range, precision.ActivationBits), table = range.ToTable(precision.ActivationBits));
-                modules.Add(op.Module, QuantizeLayer(model, op, precision, table, range.SplitChannel, options, cancellationToken));
-            }
-
-            progress?.Report((i + 1.0) / layers.Count);
+            ModuleInputs layer = run.Layers[i];
+            if (tables.TryGetValue(layer.Op.Module, out TimestepTable? table)) modules.Add(layer.Op.Module, QuantizeLayer(run, layer, table, divisors.GetValueOrDefault(layer.Op.Module)));
+            progress?.Report((i + 1.0) / run.Layers.Count);
         }
 
         return modules;
     }
 
-    /// <summary>Progress of one stage as a fraction.</summary>
-    internal static IProgress<double>? Stage(IProgress<QuantizationProgress>? progress, string stage) => progress is null ? null : new StageProgress(progress, stage);
-
-    private static QuantizedModule QuantizeLayer(
-        SourceModel model, MatrixOp op, Precision precision, TimestepTable table, int splitChannel, PostTrainingOptions options, CancellationToken cancellationToken)
+    /// <summary>Input quantizers of every quantized layer, from trajectories. Layers that read one value share one, so that the executor sees at once that it is quantized once for all of them.</summary>
+    /// <param name="run">The model and what is asked for.</param>
+    /// <param name="networks">Executes the network that is looked at: the float one, or one with other weights.</param>
+    /// <param name="divisors">Divisors of input channels by layer, or null.</param>
+    public static IReadOnlyDictionary<string, TimestepTable> Tables(QuantizationRun run, ObservedNetworkFactory networks, IReadOnlyDictionary<string, float[]>? divisors = null)
     {
-        float[] weight = model.Weights.Float(new Parameter($"{op.Module}.weight", op.WeightShape));
-        int taps = op.WeightShape.Rank == 4 ? op.WeightShape[2] * op.WeightShape[3] : 1;
-        int group = options.GroupChannels > 0 && op.WeightShape[1] % options.GroupChannels == 0 && options.GroupChannels < op.WeightShape[1] ? options.GroupChannels * taps : 0;
-        WeightQuantizerOptions settings = new(precision.WeightBits, options.WeightRange, options.SymmetricWeights || precision.WeightBits == 8, group, splitChannel);
+        ActivationStatistics statistics = Calibrator.Run(run.Model, networks, run.IsQuantized, run.Calibration, divisors, run.Stage("calibrating"), run.CancellationToken);
+        Dictionary<(ActivationRange, int), TimestepTable> known = [];
+        Dictionary<string, TimestepTable> tables = [];
+        foreach ((string module, ActivationRange range) in statistics.Modules)
+        {
+            run.CancellationToken.ThrowIfCancellationRequested();
+            int bits = run.Rules.Of(module).ActivationBits;
+            if (!known.TryGetValue((range, bits), out TimestepTable? table)) known.Add((range, bits), table = range.ToTable(bits));
+            tables.Add(module, table);
+        }
+
+        return tables;
+    }
+
+    /// <summary>Divisors of the input channels of every quantized layer. Layers that read one value share them, and so its quantizer: each channel takes the least stretch that any of them allows.</summary>
+    private static Dictionary<string, float[]> Dilation(QuantizationRun run)
+    {
+        Dictionary<string, float[]> divisors = [];
+        foreach (IReadOnlyList<ModuleInputs> readers in ModuleInputs.ByValue(run.Layers.Where(layer => run.IsQuantized(layer.Op.Module))))
+        {
+            float[][] scales = [.. readers.Select(layer => WeightDilation.Scales(run.Weight(layer.Op), layer.Op.WeightShape[1], Taps(layer.Op)))];
+            float[] least = [.. Enumerable.Range(0, scales[0].Length).Select(channel => scales.Min(one => one[channel]))];
+            foreach (ModuleInputs layer in readers) divisors.Add(layer.Op.Module, least);
+        }
+
+        return divisors;
+    }
+
+    private static QuantizedModule QuantizeLayer(QuantizationRun run, ModuleInputs layer, TimestepTable table, float[]? divisors)
+    {
+        (MatrixOp op, int splitChannel) = (layer.Op, layer.SplitChannel);
+        Precision precision = run.Rules.Of(op.Module);
+        int taps = Taps(op), channels = run.Request.GroupChannels;
+        int group = channels > 0 && op.WeightShape[1] % channels == 0 && channels < op.WeightShape[1] ? channels * taps : 0;
+        WeightQuantizerOptions settings = new(precision.WeightBits, run.Request.WeightRange, run.Request.SymmetricWeights || precision.WeightBits == 8, group, splitChannel);
+        float[] weight = run.Weight(op);
         try
         {
-            QuantizedWeight quantized = WeightQuantizer.Quantize(weight, op.WeightShape, settings, cancellationToken);
+            QuantizedWeight quantized = WeightQuantizer.Quantize(divisors is null ? weight : WeightDilation.Dilate(weight, divisors, taps), op.WeightShape, settings, run.CancellationToken);
             return new QuantizedModule
             {
                 Name = op.Module,
@@ -77,17 +88,15 @@ public static class PostTrainingQuantizer
                 GroupSize = group,
                 Input = table,
                 SplitChannel = splitChannel,
-                Bias = op.HasBias ? model.Weights.Float(new Parameter($"{op.Module}.bias", new TensorShape(op.WeightShape[0]))) : null,
+                InputChannelScales = divisors,
+                Bias = op.HasBias ? run.Model.Weights.Float(new Parameter($"{op.Module}.bias", new TensorShape(op.WeightShape[0]))) : null,
             };
         }
         catch (ArgumentException e)
         {
-            throw new ModelFormatException(model.Weights.Origin, $"{op.Module}.weight", e.Message, e);
+            throw new ModelFormatException(run.Model.Weights.Origin, $"{op.Module}.weight", e.Message, e);
         }
     }
 
-    private sealed class StageProgress(IProgress<QuantizationProgress> progress, string stage) : IProgress<double>
-    {
-        public void Report(double value) => progress.Report(new QuantizationProgress(stage, value));
-    }
+    private static int Taps(MatrixOp op) => op.WeightShape.Rank == 4 ? op.WeightShape[2] * op.WeightShape[3] : 1;
 }

@@ -2,6 +2,7 @@ using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
+using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.Metrics;
 using LowBitDiffusion.Quantizer.Sampling;
 
@@ -11,52 +12,49 @@ namespace LowBitDiffusion.Quantizer.PostTraining;
 public static class QualityReporter
 {
     /// <summary>Measures weights, sizes and, if pictures are asked for, activations and trajectories.</summary>
-    /// <param name="model">The float model.</param>
+    /// <param name="run">The float model, and how it was quantized.</param>
     /// <param name="modules">Its quantized layers.</param>
-    /// <param name="networks">Executes the float network.</param>
     /// <param name="quantizedNetworks">Executes the quantized network.</param>
-    /// <param name="options">How it was quantized.</param>
-    /// <param name="progress">Told the fraction done.</param>
-    /// <param name="cancellationToken">Checked between layers.</param>
-    public static QualityReport Measure(
-        SourceModel model, IReadOnlyDictionary<string, QuantizedModule> modules, ObservedNetworkFactory networks, ObservedNetworkFactory quantizedNetworks,
-        PostTrainingOptions options, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    public static QualityReport Measure(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules, ObservedNetworkFactory quantizedNetworks)
     {
         ActivationQuality activations = new(modules);
         List<TrajectoryPoint> trajectory = [];
         int images = 0;
-        if (options.ReportImages > 0)
+        int wanted = run.Request.ReportImages;
+        if (wanted > 0)
         {
-            GuidedSampler sampler = new(model, options.Calibration.Sampling, Math.Min(options.Calibration.Batch, options.ReportImages), cancellationToken);
-            images = (options.ReportImages + sampler.Images - 1) / sampler.Images * sampler.Images;
-            trajectory = Trajectories(model, sampler, images, activations, networks, quantizedNetworks, options, progress, cancellationToken);
+            GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, Math.Min(run.Calibration.Batch, wanted), run.CancellationToken);
+            images = (wanted + sampler.Images - 1) / sampler.Images * sampler.Images;
+            trajectory = Trajectories(run, sampler, images, activations, quantizedNetworks);
         }
 
+        SourceModel model = run.Model;
         Graph graph = model.Network.Build(model.Network.NativeInputs(batch: 1));
         return new QualityReport
         {
             Modules = [.. graph.MatrixNodes.Select(node => (MatrixOp)node.Op).DistinctBy(op => op.Module).Select(op => Describe(model, op, modules.GetValueOrDefault(op.Module), activations))],
-            Sizes = Sizes(graph, modules, options.FloatType),
+            Sizes = Sizes(graph, modules, run.Request.FloatType),
             FloatBytes = graph.Parameters.Sum(parameter => parameter.Shape.Elements) * sizeof(float),
             Trajectory = trajectory,
             Images = images,
         };
     }
 
-    private static List<TrajectoryPoint> Trajectories(
-        SourceModel model, GuidedSampler sampler, int images, ActivationQuality activations, ObservedNetworkFactory networks, ObservedNetworkFactory quantizedNetworks,
-        PostTrainingOptions options, IProgress<double>? progress, CancellationToken cancellationToken)
+    private static List<TrajectoryPoint> Trajectories(QuantizationRun run, GuidedSampler sampler, int images, ActivationQuality activations, ObservedNetworkFactory quantizedNetworks)
     {
+        CalibrationOptions calibration = run.Calibration;
+        CancellationToken cancellationToken = run.CancellationToken;
+        IProgress<double>? progress = run.Stage("measuring");
         int calls = sampler.Timesteps.Count, batches = images / sampler.Images;
         SignalQuality[] points = [.. sampler.Timesteps.Select(_ => new SignalQuality())];
-        using IObservedNetwork reference = networks(sampler.InputShapes, graph => activations.Watch(graph, options.Calibration.Split), cancellationToken);
+        using IObservedNetwork reference = run.Networks(sampler.InputShapes, graph => activations.Watch(graph, calibration.Split), cancellationToken);
         using IObservedNetwork quantized = quantizedNetworks(sampler.InputShapes, cancellationToken: cancellationToken);
         float[][] samples = new float[calls][];
         for (int batch = 0; batch < batches; batch++)
         {
             // Behind the seeds of calibration.
-            int first = options.Calibration.Images + options.Calibration.Batch + batch * sampler.Images;
-            ulong[] seeds = Calibrator.SeedsOf(options.Calibration.Seed, first, sampler.Images);
+            int first = calibration.Images + calibration.Batch + batch * sampler.Images;
+            ulong[] seeds = Calibrator.SeedsOf(calibration.Seed, first, sampler.Images);
             IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(first);
             int done = batch;
             sampler.Draw(Predict, reference.PredictionLength, seeds, (call, sample) => samples[call] = sample.ToArray(), cancellationToken);

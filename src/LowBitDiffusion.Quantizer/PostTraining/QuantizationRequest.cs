@@ -1,8 +1,8 @@
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
+using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.Quantizers;
-using LowBitDiffusion.Quantizer.Sampling;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;
 
@@ -14,6 +14,24 @@ public sealed record QuantizationRequest
 
     /// <summary>The folder to write.</summary>
     public required string Output { get; init; }
+
+    /// <summary>How the integers are found (<see cref="QuantizationMethods"/>).</summary>
+    public string Method { get; init; } = "mse";
+
+    /// <summary>Ingredients of the method that are left out.</summary>
+    public IReadOnlyList<string> Without { get; init; } = [];
+
+    /// <summary>Time that a method may learn for: its iterations are scaled to it, never beyond the paper's; null for all of the paper's.</summary>
+    public TimeSpan? Budget { get; init; } = TimeSpan.FromMinutes(20);
+
+    /// <summary>Iterations in place of those that budget and paper give.</summary>
+    public int? Iterations { get; init; }
+
+    /// <summary>Points of trajectories that a method learns from; null for the paper's number, or what the budget allows of it.</summary>
+    public int? Samples { get; init; }
+
+    /// <summary>Whether a stopped run is taken up where it ended; without one, a run begins.</summary>
+    public bool Resume { get; init; }
 
     /// <summary>Bits of weights that no rule names, 2 to 8.</summary>
     public int WeightBits { get; init; } = 4;
@@ -27,6 +45,9 @@ public sealed record QuantizationRequest
     /// <summary>Steps of the calibration trajectories: as many timesteps get scales of their own.</summary>
     public int? Steps { get; init; }
 
+    /// <summary>Steps of the trajectories that a method learns along, if not those of the calibration; scales are then learned for these timesteps and interpolated for the others.</summary>
+    public int? TrainingSteps { get; init; }
+
     /// <summary>Guidance scale of the calibration trajectories.</summary>
     public float? GuidanceScale { get; init; }
 
@@ -39,14 +60,14 @@ public sealed record QuantizationRequest
     /// <summary>Seed of the first picture.</summary>
     public ulong Seed { get; init; }
 
-    /// <summary>How activation ranges are chosen.</summary>
-    public RangeMethod ActivationRange { get; init; } = RangeMethod.Mse;
+    /// <summary>How activation ranges are chosen; null as the method does.</summary>
+    public RangeMethod? ActivationRange { get; init; }
 
     /// <summary>How weight ranges are chosen.</summary>
     public RangeMethod WeightRange { get; init; } = RangeMethod.Mse;
 
-    /// <summary>Which concatenated inputs get a quantizer for each half.</summary>
-    public SplitInputs Split { get; init; } = SplitInputs.Concatenations;
+    /// <summary>Which concatenated inputs get a quantizer for each half; null as the method does.</summary>
+    public SplitInputs? Split { get; init; }
 
     /// <summary>Whether weights of fewer than 8 bits are symmetric, too.</summary>
     public bool SymmetricWeights { get; init; }
@@ -68,29 +89,10 @@ public sealed record QuantizationRequest
 
     /// <summary>Threads; null for one per processor.</summary>
     public int? Threads { get; init; }
-
-    /// <summary>The request with the model's defaults filled in.</summary>
-    /// <exception cref="InvalidRequestException">A value is out of range.</exception>
-    public PostTrainingOptions ToOptions(SourceModel model)
-    {
-        Precision standard = Precision.Parse($"w{WeightBits}a{ActivationBits}");
-        if (Batch < 1) throw new InvalidRequestException("batch", $"expected at least one image, found {Batch}");
-        if (ReportImages < 0) throw new InvalidRequestException("report images", $"expected 0 or more, found {ReportImages}");
-        if (GroupChannels < 0) throw new InvalidRequestException("group channels", $"expected 0 or more, found {GroupChannels}");
-        if (FloatType is not (DType.F32 or DType.F16 or DType.BF16)) throw new InvalidRequestException("float type", $"expected F32, F16 or BF16, found {FloatType}");
-        SamplingSettings settings = SamplingSettings.For(model);
-        return new PostTrainingOptions
-        {
-            Rules = new PrecisionRules(standard, Rules),
-            Standard = standard,
-            Calibration = new CalibrationOptions(new SamplingSettings(Steps ?? settings.Steps, GuidanceScale ?? settings.GuidanceScale), Images, Batch, Seed, ActivationRange, Split),
-            WeightRange = WeightRange,
-            SymmetricWeights = SymmetricWeights,
-            GroupChannels = GroupChannels,
-            Attention = Attention,
-            FloatType = FloatType,
-            ReportImages = ReportImages,
-            Overwrite = Overwrite,
-        };
-    }
 }
+
+/// <summary>How far quantizing is.</summary>
+/// <param name="Stage">What is being done.</param>
+/// <param name="Fraction">Share of the stage that is done, 0 to 1.</param>
+/// <param name="Detail">Block, iteration, loss, time left, where there are any.</param>
+public readonly record struct QuantizationProgress(string Stage, double Fraction, string? Detail = null);

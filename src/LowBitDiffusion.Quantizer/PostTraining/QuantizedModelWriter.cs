@@ -2,6 +2,7 @@ using System.Text.Json;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Quantization;
+using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.Sampling;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;
@@ -9,57 +10,57 @@ namespace LowBitDiffusion.Quantizer.PostTraining;
 /// <summary>Writes a quantized model as a folder of its own: the float model's folder with another network.</summary>
 public static class QuantizedModelWriter
 {
+    private static readonly JsonSerializerOptions s_json = new() { DefaultIgnoreCondition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull };
+
     /// <summary>Writes the folder, whole or not at all.</summary>
-    /// <param name="model">The float model.</param>
+    /// <param name="run">The float model, how it was quantized, and the folder to write.</param>
     /// <param name="modules">Its quantized layers.</param>
-    /// <param name="options">How they were quantized.</param>
-    /// <param name="report">The quality report to put beside the model, or null.</param>
-    /// <param name="output">The folder to write.</param>
-    /// <param name="progress">Told the fraction written.</param>
-    /// <param name="cancellationToken">Checked between tensors.</param>
+    /// <param name="report">The quality report to put beside the model.</param>
+    /// <param name="training">How it was learned, or null.</param>
     /// <exception cref="OutputException">The folder exists and must not be replaced, or it cannot be written.</exception>
-    public static void Write(
-        SourceModel model, IReadOnlyDictionary<string, QuantizedModule> modules, PostTrainingOptions options, QualityReport? report, string output,
-        IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    public static void Write(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules, QualityReport report, TrainingReport? training)
     {
-        using OutputFolder folder = OutputFolder.Create(output, options.Overwrite);
+        SourceModel model = run.Model;
+        using OutputFolder folder = OutputFolder.Create(run.Request.Output, run.Request.Overwrite);
         Copy(Path.Combine(model.Folder.Path, "model_index.json"), Path.Combine(folder.Path, "model_index.json"));
         foreach (string component in model.Folder.Components.Keys.Where(component => component != model.Component))
         {
-            if (Directory.Exists(model.Folder.ComponentPath(component))) CopyFolder(model.Folder.ComponentPath(component), Path.Combine(folder.Path, component), cancellationToken);
+            if (Directory.Exists(model.Folder.ComponentPath(component))) CopyFolder(model.Folder.ComponentPath(component), Path.Combine(folder.Path, component), run.CancellationToken);
         }
 
         string network = Path.Combine(folder.Path, model.Component);
         Guard(network, () => Directory.CreateDirectory(network));
-        LowBitFolder.Write(network, model.Config, Configuration(model, modules, options), [.. modules.Values], Floats(model, modules), options.FloatType, progress, cancellationToken);
-        if (report is not null)
-        {
-            OutputFile.WriteAllBytes(Path.Combine(folder.Path, "quality.json"), report.ToJson());
-            OutputFile.WriteAllBytes(Path.Combine(folder.Path, "quality.txt"), System.Text.Encoding.UTF8.GetBytes(report.ToText()));
-        }
+        LowBitFolder.Write(network, model.Config, Configuration(run, modules, training), [.. modules.Values], Floats(model, modules), run.Request.FloatType, run.Stage("writing"), run.CancellationToken);
+        OutputFile.WriteAllBytes(Path.Combine(folder.Path, "quality.json"), report.ToJson());
+        OutputFile.WriteAllText(Path.Combine(folder.Path, "quality.txt"), report.ToText());
+        if (training is not null) OutputFile.WriteAllBytes(Path.Combine(folder.Path, "training.json"), training.ToJson());
 
         folder.Commit();
     }
 
     /// <summary>What the file says of how it was quantized.</summary>
-    internal static QuantizationConfig Configuration(SourceModel model, IReadOnlyDictionary<string, QuantizedModule> modules, PostTrainingOptions options) => new()
+    internal static QuantizationConfig Configuration(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules, TrainingReport? training) => new()
     {
-        Method = NameOf(options.WeightRange),
-        Default = new ModulePrecision(options.Standard.WeightBits, 0, options.SymmetricWeights || options.Standard.WeightBits == 8, options.Standard.ActivationBits),
-        Timesteps = modules.Values.Select(module => module.Input.Timesteps.ToArray()).FirstOrDefault() ?? [],
-        ModulesInFloat = [.. Layers(model).Select(op => op.Module).Where(module => !modules.ContainsKey(module))],
-        Attention = options.Attention,
-        Rules = options.Rules.Rules,
-        Calibration = JsonSerializer.SerializeToElement(new
-        {
-            sampler = model.Scheduler.ClassName,
-            steps = options.Calibration.Sampling.Steps,
-            guidance_scale = options.Calibration.Sampling.GuidanceScale,
-            images = options.Calibration.Images,
-            seed = options.Calibration.Seed,
-            weight_range = NameOf(options.WeightRange),
-            activation_range = NameOf(options.Calibration.Range),
-        }),
+        Method = run.Method.Name,
+        Default = new ModulePrecision(run.Standard.WeightBits, 0, run.Request.SymmetricWeights || run.Standard.WeightBits == 8, run.Standard.ActivationBits),
+        Timesteps = modules.Values.Where(module => !module.Input.IsStatic).Select(module => module.Input.Timesteps.ToArray()).FirstOrDefault() ?? [],
+        ModulesInFloat = [.. Layers(run.Model).Select(op => op.Module).Where(module => !modules.ContainsKey(module))],
+        Attention = run.Request.Attention,
+        Rules = run.Rules.Rules,
+        Calibration = JsonSerializer.SerializeToElement(
+            new
+            {
+                sampler = run.Model.Scheduler.ClassName,
+                steps = run.Calibration.Sampling.Steps,
+                guidance_scale = run.Calibration.Sampling.GuidanceScale,
+                images = run.Calibration.Images,
+                seed = run.Calibration.Seed,
+                weight_range = NameOf(run.Request.WeightRange),
+                activation_range = NameOf(run.Calibration.Range),
+                without = run.Request.Without.Count > 0 ? run.Request.Without : null,
+                training = training?.Settings,
+            },
+            s_json),
     };
 
     // Every tensor that the network reads and no quantized layer holds, under the name the network has for it.

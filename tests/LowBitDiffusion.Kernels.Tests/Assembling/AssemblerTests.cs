@@ -1,5 +1,6 @@
 using Iced.Intel;
 using LowBitDiffusion.Kernels.Assembling;
+using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Kernels.Convolution;
 using Assembler = LowBitDiffusion.Kernels.Assembling.Assembler;
 using Label = LowBitDiffusion.Kernels.Assembling.Label;
@@ -53,8 +54,12 @@ public sealed class AssemblerTests
         yield return WithAddress((code, address) => code.Vmovups128(address, new Zmm(12)), "vmovups {0},xmm12");
         yield return WithAddress((code, address) => code.Vmovups128(new Zmm(12), address), "vmovups xmm12,{0}");
         yield return WithAddress((code, address) => code.Vpbroadcastd(new Zmm(26), address), "vpbroadcastd zmm26,{0}");
+        yield return WithAddress((code, address) => code.Vpmovzxbd(new Zmm(29), address), "vpmovzxbd zmm29,{0}");
         yield return WithAddress((code, address) => code.Vpmulld(new Zmm(1), new Zmm(20), address), "vpmulld zmm1,zmm20,{0}");
         yield return WithAddress((code, address) => code.Vfmadd231ps(new Zmm(2), new Zmm(27), address), "vfmadd231ps zmm2,zmm27,{0}");
+        yield return WithAddress((code, address) => code.Vfmadd213ps(new Zmm(20), new Zmm(3), address), "vfmadd213ps zmm20,zmm3,{0}");
+        yield return WithAddress((code, address) => code.Vpdpbusd(new Zmm(19), new Zmm(31), address), "vpdpbusd zmm19,zmm31,dword bcst {0}");
+        yield return WithAddress((code, address) => code.Vbroadcasti32x4(new Zmm(31), address), "vbroadcasti32x4 zmm31,{0}");
         yield return WithAddress((code, address) => code.Vmulps(new Zmm(31), new Zmm(8), address), "vmulps zmm31,zmm8,{0}");
         yield return WithAddress((code, address) => code.Vaddps(new Zmm(3), new Zmm(4), address), "vaddps zmm3,zmm4,{0}");
         yield return WithAddress(
@@ -64,6 +69,13 @@ public sealed class AssemblerTests
     private static IEnumerable<TestCaseData> VectorInstructions()
     {
         yield return WithVectors((code, a, b, c) => code.Vpdpbusd(a, b, c), "vpdpbusd {0},{1},{2}");
+        yield return WithVectors((code, a, b, c) => code.Vfmadd213ps(a, b, c), "vfmadd213ps {0},{1},{2}");
+        yield return WithVectors((code, a, b, c) => code.Vscalefps(a, b, c), "vscalefps {0},{1},{2}");
+        yield return WithVectors((code, a, b, c) => code.Vpackssdw(a, b, c), "vpackssdw {0},{1},{2}");
+        yield return WithVectors((code, a, b, c) => code.Vpackuswb(a, b, c), "vpackuswb {0},{1},{2}");
+        yield return WithVectors((code, a, b, c) => code.Vpshufb(a, b, c), "vpshufb {0},{1},{2}");
+        yield return WithVectors((code, a, b, _) => code.Vreduceps(a, b), "vreduceps {0},{1},1");
+        yield return WithVectors((code, a, b, _) => code.Vcvtps2dq(a, b), "vcvtps2dq {0},{1}");
         yield return WithVectors((code, a, b, c) => code.Vpxord(a, b, c), "vpxord {0},{1},{2}");
         yield return WithVectors((code, a, b, c) => code.Vpandd(a, b, c), "vpandd {0},{1},{2}");
         yield return WithVectors((code, a, b, c) => code.Vpsubd(a, b, c), "vpsubd {0},{1},{2}");
@@ -71,6 +83,8 @@ public sealed class AssemblerTests
         yield return WithVectors((code, a, b, c) => code.Vmulps(a, b, c), "vmulps {0},{1},{2}");
         yield return WithVectors((code, a, b, c) => code.Vaddps(a, b, c), "vaddps {0},{1},{2}");
         yield return WithVectors((code, a, b, _) => code.Vpslld(a, b, 4), "vpslld {0},{1},4");
+        yield return WithVectors((code, a, b, c) => code.Vpaddb(a, b, c), "vpaddb {0},{1},{2}");
+        yield return WithVectors((code, a, b, _) => code.Vpsrld(a, b, 4), "vpsrld {0},{1},4");
         yield return WithVectors((code, a, b, _) => code.Vpsrad(a, b, 4), "vpsrad {0},{1},4");
         yield return WithVectors((code, a, b, _) => code.Vmovaps(a, b), "vmovaps {0},{1}");
         yield return WithVectors((code, a, b, _) => code.Vcvtdq2ps(a, b), "vcvtdq2ps {0},{1}");
@@ -162,13 +176,14 @@ public sealed class AssemblerTests
         Assert.That(Disassemble(code).Split("; ", StringSplitOptions.RemoveEmptyEntries).Skip(before), Is.All.StartsWith("nop").Or.EqualTo("xchg ax,ax"));
     }
 
-    [TestCase(false)]
-    [TestCase(true)]
-    public void The_listing_of_the_kernels_is_what_their_code_says(bool windows)
+    [Test]
+    public void The_listing_of_the_kernels_is_what_their_code_says([Values] bool windows, [Values] bool attention)
     {
         List<string> listing = [];
         Assembler code = new(listing);
-        Avx512VnniQuantizedConv.Write(code, windows ? CallingConvention.Windows : CallingConvention.SystemV);
+        CallingConvention convention = windows ? CallingConvention.Windows : CallingConvention.SystemV;
+        if (attention) _ = Avx512VnniProduct.Write(code, convention);
+        else Avx512VnniQuantizedConv.Write(code, convention);
 
         IEnumerable<string> listed = listing.Where(line => !line.StartsWith(';') && !line.StartsWith("align") && !line.EndsWith(':')).Select(WithoutTarget);
         IEnumerable<string> read = Disassemble(code).Split("; ").Where(line => !line.Contains("nop") && line != "xchg ax,ax").Select(WithoutTarget);

@@ -135,7 +135,7 @@ internal sealed class CalibratorTests
     {
         using CancellationTokenSource stop = new();
         Progress progress = new(fraction => stop.Cancel());
-        Assert.That(() => Calibrator.Run(_model, ObservedReferenceNetwork.Factory(_model.Network, _model.Weights), _ => true, s_options, progress, stop.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(() => Calibrator.Run(_model, ObservedReferenceNetwork.Factory(_model.Network, _model.Weights), _ => true, s_options, progress: progress, cancellationToken: stop.Token), Throws.InstanceOf<OperationCanceledException>());
         Assert.That(progress.Last, Is.LessThan(1), "stopped before the end");
     }
 
