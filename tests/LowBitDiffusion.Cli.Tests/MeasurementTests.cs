@@ -13,6 +13,7 @@ public sealed class MeasurementTests
         LbdResult result = await Lbd.SucceedAsync("bench", "--model", SharedModels.Quantized, "--steps", "3", "--rounds", "2", "--batch", "2", "--threads", "1", "--json");
 
         Assert.That(result.Json.GetProperty("peak_resident_bytes").GetInt64(), Is.GreaterThan(1 << 20));
+        Assert.That(result.Json.GetProperty("foretold_bytes").GetInt64(), Is.GreaterThan(1 << 20));
         JsonElement model = result.Json.GetProperty("models")[0];
         foreach (string figure in new[] { "load_seconds", "first_image_seconds", "step_p50_seconds", "step_p95_seconds", "images_per_second" })
             Assert.That(model.GetProperty("result").GetProperty(figure).GetDouble(), Is.Positive, figure);

@@ -3,7 +3,9 @@ using System.Globalization;
 using System.Text.Json;
 using LowBitDiffusion.Cli.Measuring;
 using LowBitDiffusion.Cli.Output;
+using LowBitDiffusion.Execution;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Pipelines;
 
 namespace LowBitDiffusion.Cli.Commands;
 
@@ -61,12 +63,15 @@ internal sealed class BenchCommand : CliCommand
         BenchmarkSettings settings = new(
             parsed.GetValue(_steps), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096), CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
             CommonOptions.Checked("rounds", parsed.GetValue(_rounds), 1, 100_000));
+        // All models are in memory at once; what the process has beside them counts once.
+        MemoryEstimate[] estimates = [.. folders.Select(folder => DiffusionPipeline.EstimateMemory(folder, settings.Pipeline))];
+        long foretold = estimates.Sum(estimate => estimate.Total) + estimates[^1].Runtime;
         IReadOnlyList<BenchmarkResult> results = await Terminal.WithProgressAsync("measuring", json, progress => MeasureAsync(folders, settings, progress, cancellationToken));
-        long peak = ResidentMemory.PeakBytes();
+        long peak = ProcessMemory.PeakResidentBytes();
         IReadOnlyList<OperationTime>[] operations =
             [.. folders.Select(folder => OperationProfile.Measure(folder, settings.Batch, settings.Threads, ProfiledSteps, cancellationToken))];
-        if (json) PrintJson(results, operations, peak, settings);
-        else Print(results, operations, peak);
+        if (json) PrintJson(results, operations, foretold, peak, settings);
+        else Print(results, operations, foretold, peak);
         return ExitCode.Success;
     }
 
@@ -85,11 +90,11 @@ internal sealed class BenchCommand : CliCommand
 
         Terminal.Out.WriteLine($"{result.Architecture} {result.Precision}, {result.Inputs}: {result.Macs / 1e9:0.0} GMAC");
         Terminal.WriteTable(
-            ["load s", " first step s", " step min s", " step p50 s", " step p95 s", " GOPS", " of peak", " weights", " activations", " estimated", " resident peak"],
+            ["load s", " first step s", " step min s", " step p50 s", " step p95 s", " GOPS", " of peak", " weights", " activations", " foretold", " resident peak", " foretold : resident"],
             [[
                 Number(result.LoadSeconds), Number(result.FirstStepSeconds), Precise(result.StepMinimumSeconds), Precise(result.StepP50Seconds), Precise(result.StepP95Seconds),
                 Number(2 * result.Macs / result.StepP50Seconds / 1e9), Percent(result.PeakShare), Size.Format(result.WeightBytes), Size.Format(result.ActivationBytes),
-                Size.Format(result.EstimatedBytes), Size.Format(result.PeakResidentBytes),
+                Size.Format(result.EstimatedBytes), Size.Format(result.PeakResidentBytes), Number(result.EstimateRatio),
             ]]);
         Terminal.WriteTable(
             ["operation", " count", " ms", " share", " GOPS", " of peak"],
@@ -122,17 +127,17 @@ internal sealed class BenchCommand : CliCommand
         }
     }
 
-    private void Print(IReadOnlyList<BenchmarkResult> results, IReadOnlyList<OperationTime>[] operations, long peak)
+    private void Print(IReadOnlyList<BenchmarkResult> results, IReadOnlyList<OperationTime>[] operations, long foretold, long peak)
     {
         BenchmarkResult first = results[0];
         Terminal.WriteTable(
-            ["model", " load s", " first image s", " step p50 ms", " step p95 ms", " images/s", " weights", " step, ratio"],
+            ["model", " load s", " first image s", " text ms", " step p50 ms", " step p95 ms", " decoding ms", " images/s", " weights", " step, ratio"],
             results.Select(r => new[]
             {
-                r.Model, Number(r.LoadSeconds), Number(r.FirstImageSeconds), Number(r.StepP50Seconds * 1e3), Number(r.StepP95Seconds * 1e3), Number(r.ImagesPerSecond),
-                Size.Format(r.WeightBytes), Number(r.StepP50Seconds / first.StepP50Seconds),
+                r.Model, Number(r.LoadSeconds), Number(r.FirstImageSeconds), Milliseconds(r.TextSeconds), Number(r.StepP50Seconds * 1e3), Number(r.StepP95Seconds * 1e3), Milliseconds(r.DecodeSeconds),
+                Number(r.ImagesPerSecond), Size.Format(r.WeightBytes), Number(r.StepP50Seconds / first.StepP50Seconds),
             }));
-        Terminal.Out.WriteLine($"{first.Steps} steps, batches of {first.Batch}, peak resident memory of the process {Size.Format(peak)}");
+        Terminal.Out.WriteLine($"{first.Steps} steps, batches of {first.Batch}, resident at most {Size.Format(peak)}, foretold {Size.Format(foretold)}: {Number((double)foretold / peak)} of it");
         for (int i = 0; i < results.Count; i++)
         {
             Terminal.Out.WriteLine();
@@ -147,16 +152,19 @@ internal sealed class BenchCommand : CliCommand
         }
     }
 
-    private void PrintJson(IReadOnlyList<BenchmarkResult> results, IReadOnlyList<OperationTime>[] operations, long peak, BenchmarkSettings settings) =>
+    private void PrintJson(IReadOnlyList<BenchmarkResult> results, IReadOnlyList<OperationTime>[] operations, long foretold, long peak, BenchmarkSettings settings) =>
         Terminal.Out.WriteLine(JsonSerializer.Serialize(
             new
             {
                 Threads = settings.Threads ?? Environment.ProcessorCount,
                 settings.Rounds,
+                ForetoldBytes = foretold,
                 PeakResidentBytes = peak,
                 Models = results.Select((result, i) => new { Result = result, StepRatio = result.StepP50Seconds / results[0].StepP50Seconds, Operations = operations[i] }),
             },
             JsonText.Compact));
+
+    private static string Milliseconds(double? seconds) => seconds is { } time ? Number(time * 1e3) : "";
 
     private static string Precise(double value) => value.ToString("0.0000", CultureInfo.InvariantCulture);
 

@@ -61,7 +61,7 @@ internal sealed class InspectCommand : CliCommand
                 ["bytes in single precision", Size.Format(model.FloatBytes)],
                 ["bytes in the file", $"{Size.Format(model.StoredBytes)} ({Percent(model.StoredBytes, model.FloatBytes)})"],
                 .. memory?.Parts.Select(part => new[] { $"memory: {part.Part}", Size.Format(part.Bytes) }) ?? [],
-                .. memory is null ? Array.Empty<string[]>() : [["memory: total", Size.Format(memory.Total)]],
+                .. memory is null ? Array.Empty<string[]>() : [["memory: total", Size.Format(memory.Total)], ["memory: with the runtime", Size.Format(memory.Process)]],
                 .. undrawable is null ? Array.Empty<string[]>() : [["pipeline", $"{undrawable}: cannot be drawn with, there are {string.Join(", ", DiffusionPipeline.SupportedClasses)}"]],
             ]);
         foreach (ModuleInspection module in model.Modules)

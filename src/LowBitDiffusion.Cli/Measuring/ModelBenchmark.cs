@@ -9,7 +9,11 @@ namespace LowBitDiffusion.Cli.Measuring;
 /// <param name="Batch">Images drawn at once.</param>
 /// <param name="Threads">Threads; null for one per processor.</param>
 /// <param name="Rounds">How often every model draws a batch.</param>
-internal sealed record BenchmarkSettings(int? Steps, int Batch, int? Threads, int Rounds);
+internal sealed record BenchmarkSettings(int? Steps, int Batch, int? Threads, int Rounds)
+{
+    /// <summary>How the pipelines run.</summary>
+    public PipelineOptions Pipeline => new() { Threads = Threads, MaxBatch = Batch };
+}
 
 /// <summary>One model being measured: loaded once, then asked for batches in turn with others, so that what disturbs the machine disturbs all of them.</summary>
 internal sealed class ModelBenchmark : IAsyncDisposable
@@ -17,7 +21,7 @@ internal sealed class ModelBenchmark : IAsyncDisposable
     private readonly BenchmarkSettings _settings;
     private readonly DiffusionPipeline _pipeline;
     private readonly TimeSpan _loading;
-    private readonly List<TimeSpan> _steps = [];
+    private readonly List<TimeSpan> _steps = [], _texts = [], _decodings = [];
     private TimeSpan _firstImage;
     private TimeSpan _total;
     private int _images;
@@ -32,7 +36,7 @@ internal sealed class ModelBenchmark : IAsyncDisposable
     public static async Task<ModelBenchmark> LoadAsync(string folder, BenchmarkSettings settings, CancellationToken cancellationToken)
     {
         long start = Stopwatch.GetTimestamp();
-        DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(folder, new PipelineOptions { Threads = settings.Threads, MaxBatch = settings.Batch }, cancellationToken: cancellationToken);
+        DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(folder, settings.Pipeline, cancellationToken: cancellationToken);
         ModelBenchmark benchmark = new(folder, settings, pipeline, Stopwatch.GetElapsedTime(start));
         try
         {
@@ -61,9 +65,16 @@ internal sealed class ModelBenchmark : IAsyncDisposable
             Request(_settings.Batch),
             new DelegateProgress<GenerationProgress>(progress =>
             {
-                // The first step's time includes what is prepared before the loop; it counts among the images, not among the steps.
-                if (!first && progress.Stage == GenerationStage.Sampling) _steps.Add(progress.Elapsed - last);
-                (first, last) = (first && progress.Stage != GenerationStage.Sampling, progress.Elapsed);
+                TimeSpan taken = progress.Elapsed - last;
+                last = progress.Elapsed;
+                switch (progress.Stage)
+                {
+                    case GenerationStage.Encoding: _texts.Add(taken); break;
+                    case GenerationStage.Decoding: _decodings.Add(taken); break;
+                    // The first step's time includes what is prepared before the loop; it counts among the images, not among the steps.
+                    case GenerationStage.Sampling when first: first = false; break;
+                    default: _steps.Add(taken); break;
+                }
             }),
             cancellationToken);
         _total += Stopwatch.GetElapsedTime(start);
@@ -82,6 +93,8 @@ internal sealed class ModelBenchmark : IAsyncDisposable
             Batch = _settings.Batch,
             LoadSeconds = _loading.TotalSeconds,
             FirstImageSeconds = _firstImage.TotalSeconds,
+            TextSeconds = Median(_texts),
+            DecodeSeconds = Median(_decodings),
             StepP50Seconds = Percentile.Of(sorted, 0.5).TotalSeconds,
             StepP95Seconds = Percentile.Of(sorted, 0.95).TotalSeconds,
             ImagesPerSecond = _images / _total.TotalSeconds,
@@ -91,6 +104,8 @@ internal sealed class ModelBenchmark : IAsyncDisposable
 
     /// <inheritdoc/>
     public ValueTask DisposeAsync() => _pipeline.DisposeAsync();
+
+    private static double? Median(List<TimeSpan> times) => times.Count == 0 ? null : Percentile.Of([.. times.Order()], 0.5).TotalSeconds;
 
     private GenerationRequest Request(int images)
     {
@@ -125,6 +140,12 @@ internal sealed record BenchmarkResult
 
     /// <summary>The first image after loading, alone.</summary>
     public required double FirstImageSeconds { get; init; }
+
+    /// <summary>Median encoding of a request's texts; null without an encoder.</summary>
+    public required double? TextSeconds { get; init; }
+
+    /// <summary>Median decoding of an image; null without a decoder.</summary>
+    public required double? DecodeSeconds { get; init; }
 
     /// <summary>Median step of a batch.</summary>
     public required double StepP50Seconds { get; init; }

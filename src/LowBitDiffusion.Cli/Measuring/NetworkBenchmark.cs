@@ -61,11 +61,14 @@ internal sealed record NetworkBenchmarkResult
     /// <summary>Activations.</summary>
     public required long ActivationBytes { get; init; }
 
-    /// <summary>What the plan said weights and activations would take, before any weight was made.</summary>
+    /// <summary>What the process was foretold to take, runtime and all, before any weight was made.</summary>
     public required long EstimatedBytes { get; init; }
 
     /// <summary>Most bytes of the process that were resident at once.</summary>
     public required long PeakResidentBytes { get; init; }
+
+    /// <summary>What was foretold, of what was taken.</summary>
+    public double EstimateRatio => (double)EstimatedBytes / PeakResidentBytes;
 
     /// <summary>Time by kind of operation.</summary>
     public required IReadOnlyList<OperationTime> Operations { get; init; }
@@ -91,6 +94,7 @@ internal static class NetworkBenchmark
         double peak = PeakThroughput.TryCreate() is { } throughput ? throughput.GigaOperationsPerSecond(pool) * 1e9 : 0;
         using PreparedModel model = new(network, weights);
         PlanMemory estimate = model.Estimate(inputs, pool.Threads);
+        long estimated = estimate.Weights + estimate.Activations(1) + ProcessMemory.RuntimeBytes();
 
         long start = Stopwatch.GetTimestamp();
         using PlannedNetwork planned = model.Compile(inputs, pool, progress: progress, cancellationToken: cancellationToken);
@@ -128,8 +132,8 @@ internal static class NetworkBenchmark
             PeakOperationsPerSecond = peak,
             WeightBytes = model.WeightBytes,
             ActivationBytes = planned.ActivationBytes,
-            EstimatedBytes = estimate.Weights + estimate.Activations(1),
-            PeakResidentBytes = ResidentMemory.PeakBytes(),
+            EstimatedBytes = estimated,
+            PeakResidentBytes = ProcessMemory.PeakResidentBytes(),
             Operations = OperationProfile.Summarize(timings, steps: 1),
         };
     }

@@ -82,7 +82,7 @@ public static class PostTrainingQuantizer
                 WeightShape = op.WeightShape,
                 WeightBits = precision.WeightBits,
                 // Rounded when they are packed or written: a large model's codes are never in memory all at once.
-                CodesReader = () => WeightQuantizer.Round(Weight(), op.WeightShape, settings, scales, zeroPoints),
+                CodesReader = codes => WeightQuantizer.Round(Weight(), op.WeightShape, settings, scales, zeroPoints).CopyTo(codes),
                 WeightScales = scales,
                 WeightZeroPoints = zeroPoints,
                 GroupSize = group,

@@ -142,11 +142,18 @@ public sealed unsafe class PlannedNetwork : IDenoiser
     {
         PlanStep[] steps = [.. _plan.Steps.Values.SelectMany(s => s)];
         int loaded = 0;
-        Parallel.ForEach(steps, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = _context.Pool.Threads }, step =>
+        try
         {
-            step.Load(model);
-            progress?.Report((double)Interlocked.Increment(ref loaded) / steps.Length);
-        });
+            Parallel.ForEach(steps, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = _context.Pool.Threads }, step =>
+            {
+                step.Load(model);
+                progress?.Report((double)Interlocked.Increment(ref loaded) / steps.Length);
+            });
+        }
+        finally
+        {
+            model.EndLoading();
+        }
     }
 
     private void BeginRequest(ReadOnlySpan<float> timesteps)

@@ -35,19 +35,13 @@ public sealed class InMemoryTensors : ITensorSource
     }
 
     /// <inheritdoc/>
-    public byte[] ReadBytes(string name)
+    public void ReadRange(string name, long byteOffset, Span<byte> destination)
     {
         this.Find(name);
-        return [.. _bytes[name]];
-    }
-
-    /// <inheritdoc/>
-    public float[] ReadSingles(string name)
-    {
-        TensorInfo info = this.Find(name);
-        float[] values = info.AllocateSingles(Origin);
-        TensorConversion.ToSingles(info.DType, _bytes[name], values);
-        return values;
+        byte[] bytes = _bytes[name];
+        ArgumentOutOfRangeException.ThrowIfNegative(byteOffset);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(byteOffset, bytes.Length - destination.Length);
+        bytes.AsSpan((int)byteOffset, destination.Length).CopyTo(destination);
     }
 
     /// <inheritdoc/>

@@ -7,6 +7,9 @@ namespace LowBitDiffusion.Formats;
 /// <summary>Reads one module of the low-bit layout, trusting nothing.</summary>
 internal sealed class LowBitModuleReader(ITensorSource source, QuantizationConfig config, string module, TensorShape weightShape)
 {
+    // Packed rows are read in pieces that a core's cache holds.
+    private const int PieceBytes = 1 << 18;
+
     private readonly ModulePrecision _precision = config.Precision(module);
 
     private readonly int _taps = weightShape.Rank == 4 ? weightShape[2] * weightShape[3] : 1;
@@ -73,7 +76,7 @@ internal sealed class LowBitModuleReader(ITensorSource source, QuantizationConfi
     }
 
     // What the header says is checked now; the codes themselves are read, and checked, when they are packed.
-    private Func<sbyte[]> CodesReader(byte[]? zeroPoints, int columns)
+    private Action<Span<sbyte>> CodesReader(byte[]? zeroPoints, int columns)
     {
         if (_precision.WeightBits == 8)
         {
@@ -82,35 +85,37 @@ internal sealed class LowBitModuleReader(ITensorSource source, QuantizationConfi
         }
 
         CheckedInfo("weight_packed", DType.U8, PackedShape);
-        return () => ReadPacked(zeroPoints, columns);
+        return codes => ReadPacked(codes, zeroPoints, columns);
     }
 
-    private sbyte[] ReadPlain()
+    private void ReadPlain(Span<sbyte> codes)
     {
-        sbyte[] codes = new sbyte[weightShape.Elements];
-        Bytes("weight", DType.I8, PlainShape, MemoryMarshal.AsBytes(codes.AsSpan()));
-        int index = codes.AsSpan().IndexOf(sbyte.MinValue);
+        source.ReadBytes(Name("weight"), MemoryMarshal.AsBytes(codes));
+        int index = codes.IndexOf(sbyte.MinValue);
         if (index >= 0) throw Error("weight", $"codes must be -127 to 127, found -128 at element {index}");
-        return codes;
     }
 
-    private sbyte[] ReadPacked(byte[]? zeroPoints, int columns)
+    private void ReadPacked(Span<sbyte> codes, byte[]? zeroPoints, int columns)
     {
-        int bits = _precision.WeightBits, symmetric = 1 << (bits - 1);
-        byte[] packed = Bytes("weight_packed", DType.U8, PackedShape);
-        sbyte[] codes = new sbyte[weightShape.Elements];
-        BitPacking.Unpack(packed, MemoryMarshal.AsBytes(codes.AsSpan()), Depth, bits);
+        int bits = _precision.WeightBits, symmetric = 1 << (bits - 1), rowBytes = BitPacking.RowBytes(Depth, bits), rows = Math.Max(1, PieceBytes / rowBytes);
+        byte[] packed = new byte[Math.Min(rows, Outputs) * rowBytes];
+        for (int first = 0; first < Outputs; first += rows)
+        {
+            int count = Math.Min(rows, Outputs - first);
+            Span<byte> piece = packed.AsSpan(0, count * rowBytes);
+            source.ReadRange(Name("weight_packed"), (long)first * rowBytes, piece);
+            BitPacking.Unpack(piece, MemoryMarshal.AsBytes(codes.Slice(first * Depth, count * Depth)), Depth, bits);
+        }
+
         for (int row = 0; row < Outputs; row++)
         {
-            Span<sbyte> line = codes.AsSpan(row * Depth, Depth);
+            Span<sbyte> line = codes.Slice(row * Depth, Depth);
             for (int k = 0; k < line.Length; k++)
             {
                 int column = zeroPoints is null ? 0 : LowBitCodec.ScaleColumn(k, _taps, _precision.GroupSize, _precision.SplitChannel, columns);
                 line[k] = (sbyte)(line[k] - (zeroPoints?[row * columns + column] ?? symmetric));
             }
         }
-
-        return codes;
     }
 
     private TimestepTable ReadTable()
@@ -153,12 +158,6 @@ internal sealed class LowBitModuleReader(ITensorSource source, QuantizationConfi
     {
         CheckedInfo(name, type, shape);
         return source.ReadBytes(Name(name));
-    }
-
-    private void Bytes(string name, DType type, IReadOnlyList<long> shape, Span<byte> destination)
-    {
-        CheckedInfo(name, type, shape);
-        source.ReadBytes(Name(name), destination);
     }
 
     private TensorInfo CheckedInfo(string name, DType type, IReadOnlyList<long> shape)

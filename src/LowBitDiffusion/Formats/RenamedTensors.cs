@@ -25,13 +25,7 @@ public sealed class RenamedTensors : ITensorSource
     public IReadOnlyDictionary<string, TensorInfo> Tensors { get; }
 
     /// <inheritdoc/>
-    public byte[] ReadBytes(string name) => _source.ReadBytes(Source(name));
-
-    /// <inheritdoc/>
     public void ReadRange(string name, long byteOffset, Span<byte> destination) => _source.ReadRange(Source(name), byteOffset, destination);
-
-    /// <inheritdoc/>
-    public float[] ReadSingles(string name) => _source.ReadSingles(Source(name));
 
     /// <summary>Does nothing: the source is its owner's to close.</summary>
     public void Dispose()

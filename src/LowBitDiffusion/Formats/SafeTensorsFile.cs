@@ -1,6 +1,4 @@
-using System.Buffers;
 using System.Collections.ObjectModel;
-using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
 namespace LowBitDiffusion.Formats;
@@ -11,9 +9,6 @@ namespace LowBitDiffusion.Formats;
 /// </summary>
 public sealed class SafeTensorsFile : ITensorSource
 {
-    // What is converted is read in pieces that a core's cache holds.
-    private const int PieceBytes = 1 << 18;
-
     private readonly SafeFileHandle _file;
     private readonly long _dataStart;
     private readonly Dictionary<string, SafeTensorsEntry> _entries;
@@ -62,78 +57,23 @@ public sealed class SafeTensorsFile : ITensorSource
     }
 
     /// <inheritdoc/>
-    public byte[] ReadBytes(string name)
-    {
-        SafeTensorsEntry entry = Entry(name);
-        byte[] bytes = entry.Info.Allocate(Origin);
-        Read(entry, 0, bytes);
-        return bytes;
-    }
-
-    /// <inheritdoc/>
-    public void ReadBytes(string name, Span<byte> destination)
-    {
-        SafeTensorsEntry entry = Entry(name);
-        if (destination.Length != entry.Length) throw new ArgumentException($"'{name}' has {entry.Length} bytes, the buffer {destination.Length}", nameof(destination));
-        Read(entry, 0, destination);
-    }
-
-    /// <inheritdoc/>
     public void ReadRange(string name, long byteOffset, Span<byte> destination)
     {
-        Read(Entry(name), byteOffset, destination);
-    }
-
-    /// <inheritdoc/>
-    public float[] ReadSingles(string name)
-    {
-        SafeTensorsEntry entry = Entry(name);
-        float[] values = entry.Info.AllocateSingles(Origin);
-        if (entry.Info.DType == DType.F32) Read(entry, 0, MemoryMarshal.AsBytes(values.AsSpan()));
-        else Convert(entry, values);
-        return values;
+        SafeTensorsEntry entry = _entries.TryGetValue(name, out SafeTensorsEntry found) ? found : throw new ModelFormatException(Origin, name, "no such tensor");
+        if (byteOffset < 0 || destination.Length > entry.Length - byteOffset)
+            throw new ArgumentOutOfRangeException(nameof(byteOffset), $"{destination.Length} bytes at {byteOffset} are outside '{name}' of {entry.Length}");
+        try
+        {
+            ReadExactly(Origin, _file, name, _dataStart + entry.Begin + byteOffset, destination);
+        }
+        catch (Exception e) when (IsUnreadable(e))
+        {
+            throw Unreadable(Origin, name, e);
+        }
     }
 
     /// <summary>Closes the file.</summary>
     public void Dispose() => _file.Dispose();
-
-    private void Convert(SafeTensorsEntry entry, Span<float> values)
-    {
-        int size = DTypes.Size(entry.Info.DType);
-        byte[] buffer = ArrayPool<byte>.Shared.Rent(PieceBytes);
-        try
-        {
-            for (int done = 0; done < values.Length;)
-            {
-                int count = Math.Min(PieceBytes / size, values.Length - done);
-                Span<byte> piece = buffer.AsSpan(0, count * size);
-                Read(entry, (long)done * size, piece);
-                TensorConversion.ToSingles(entry.Info.DType, piece, values.Slice(done, count));
-                done += count;
-            }
-        }
-        finally
-        {
-            ArrayPool<byte>.Shared.Return(buffer);
-        }
-    }
-
-    private SafeTensorsEntry Entry(string name)
-        => _entries.TryGetValue(name, out SafeTensorsEntry entry) ? entry : throw new ModelFormatException(Origin, name, "no such tensor");
-
-    private void Read(SafeTensorsEntry entry, long offset, Span<byte> destination)
-    {
-        if (offset < 0 || destination.Length > entry.Length - offset)
-            throw new ArgumentOutOfRangeException(nameof(offset), $"{destination.Length} bytes at {offset} are outside '{entry.Info.Name}' of {entry.Length}");
-        try
-        {
-            ReadExactly(Origin, _file, entry.Info.Name, _dataStart + entry.Begin + offset, destination);
-        }
-        catch (Exception e) when (IsUnreadable(e))
-        {
-            throw Unreadable(Origin, entry.Info.Name, e);
-        }
-    }
 
     private static void ReadExactly(string path, SafeFileHandle file, string? tensor, long offset, Span<byte> destination)
     {

@@ -65,16 +65,7 @@ public sealed class ShardedTensors : ITensorSource
     }
 
     /// <inheritdoc/>
-    public byte[] ReadBytes(string name) => FileOf(name).ReadBytes(name);
-
-    /// <inheritdoc/>
-    public void ReadBytes(string name, Span<byte> destination) => FileOf(name).ReadBytes(name, destination);
-
-    /// <inheritdoc/>
     public void ReadRange(string name, long byteOffset, Span<byte> destination) => FileOf(name).ReadRange(name, byteOffset, destination);
-
-    /// <inheritdoc/>
-    public float[] ReadSingles(string name) => FileOf(name).ReadSingles(name);
 
     /// <summary>Closes all files.</summary>
     public void Dispose()

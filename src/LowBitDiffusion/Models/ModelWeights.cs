@@ -62,6 +62,12 @@ public sealed class ModelWeights
         }
     }
 
+    /// <summary>Reads a parameter's elements into memory of the caller's.</summary>
+    /// <param name="parameter">The parameter.</param>
+    /// <param name="destination">Row-major in the shape asked for.</param>
+    /// <exception cref="ModelFormatException">The tensor is missing or has another shape; the message names file, tensor, expected and found.</exception>
+    public void Read(Parameter parameter, Span<float> destination) => _source.ReadSingles(Find(parameter), destination);
+
     /// <summary>Checks that every parameter of a graph is there in the right shape, without reading any: modules in integers in place of their weight and bias.</summary>
     /// <exception cref="ModelFormatException">A tensor is missing or has another shape.</exception>
     public void Check(Graph graph)

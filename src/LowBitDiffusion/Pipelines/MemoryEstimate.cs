@@ -1,3 +1,5 @@
+using LowBitDiffusion.Execution;
+
 namespace LowBitDiffusion.Pipelines;
 
 /// <summary>Bytes that a pipeline takes, by part.</summary>
@@ -6,6 +8,12 @@ public sealed record MemoryEstimate(IReadOnlyList<(string Part, long Bytes)> Par
 {
     /// <summary>All parts together.</summary>
     public long Total => Parts.Sum(p => p.Bytes);
+
+    /// <summary>What the process takes beside the parts: the runtime, its code and managed memory, and whatever else the program holds; as of when the estimate was made.</summary>
+    public long Runtime { get; init; } = ProcessMemory.RuntimeBytes();
+
+    /// <summary>Most bytes that the process will have resident, as far as the model is concerned.</summary>
+    public long Process => Total + Runtime;
 
     /// <inheritdoc/>
     public override string ToString() => string.Join(", ", Parts.Select(p => $"{p.Part} {Format(p.Bytes)}"));

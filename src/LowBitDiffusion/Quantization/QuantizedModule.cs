@@ -21,12 +21,27 @@ public sealed class QuantizedModule
     /// <summary>Centred codes <c>[N, K]</c>, |code| ≤ 127; read anew at each call where they stay in a file (<see cref="CodesReader"/>).</summary>
     public sbyte[] Codes
     {
-        get => field ?? CodesReader?.Invoke() ?? throw new InvalidOperationException($"{Name} has no codes");
+        get
+        {
+            if (field is not null) return field;
+            if (CodesReader is not { } read) throw new InvalidOperationException($"{Name} has no codes");
+            sbyte[] codes = new sbyte[WeightShape.Elements];
+            read(codes);
+            return codes;
+        }
         init;
     }
 
-    /// <summary>Reads the codes when they are packed, so that a model is planned without them and they never stay in memory beside their packed form.</summary>
-    public Func<sbyte[]>? CodesReader { get; init; }
+    /// <summary>Reads all codes when they are packed, so that a model is planned without them and they never stay in memory beside their packed form.</summary>
+    public Action<Span<sbyte>>? CodesReader { get; init; }
+
+    /// <summary>Reads <see cref="Codes"/> into memory of the caller's.</summary>
+    /// <param name="destination">As many codes as weights.</param>
+    public void ReadCodes(Span<sbyte> destination)
+    {
+        if (CodesReader is { } read) read(destination);
+        else Codes.CopyTo(destination);
+    }
 
     /// <summary>Scales <c>[N, G]</c>: G = 1 per output channel, K / GroupSize with groups, 2 with a split whose halves have scales of their own.</summary>
     public required float[] WeightScales { get; init; }
@@ -67,7 +82,7 @@ public sealed class QuantizedModule
         Name = Name,
         WeightShape = WeightShape,
         WeightBits = WeightBits,
-        CodesReader = () => Codes,
+        CodesReader = ReadCodes,
         WeightScales = WeightScales,
         WeightZeroPoints = WeightZeroPoints,
         GroupSize = GroupSize,

@@ -25,6 +25,19 @@ public sealed class RandomWeightsTests
         Assert.That(tensors.ReadBytes("conv_out.weight"), Is.EqualTo(TensorConversion.FromSingles(DType.F32, last)));
     }
 
+    [TestCase(0, 12)]
+    [TestCase(8, 5)]
+    [TestCase(7, 14)]
+    [TestCase(1, 3)]
+    public void A_range_of_bytes_is_that_of_the_whole_tensor(int offset, int length)
+    {
+        RandomTensors tensors = new(Network("sd15").Graph, 3);
+        byte[] part = new byte[length];
+        tensors.ReadRange("conv_in.weight", offset, part);
+        Assert.That(part, Is.EqualTo(tensors.ReadBytes("conv_in.weight")[offset..(offset + length)]));
+        Assert.That(() => tensors.ReadRange("conv_in.bias", 0, new byte[1 << 20]), Throws.InstanceOf<ArgumentOutOfRangeException>());
+    }
+
     // Computed from the published algorithm elsewhere: measurements of different versions are of the same network.
     [Test]
     public void Values_do_not_change_between_versions()

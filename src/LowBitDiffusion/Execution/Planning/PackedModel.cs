@@ -19,6 +19,7 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
     private readonly ConcurrentDictionary<string, Lazy<PackedWeights>> _quantized = [];
     private readonly ConcurrentDictionary<string, Lazy<PackedFloatWeights>> _floats = [];
     private readonly ConcurrentDictionary<string, Lazy<NativeBuffer>> _vectors = [];
+    private readonly ScratchBuffers _scratch = new();
     private readonly Lazy<Int8Attention> _attention = new(() => new Int8Attention(kernels.InstructionSet));
 
     /// <summary>The kernels that the weights are packed for.</summary>
@@ -48,7 +49,12 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
             for (int o = 0; o < module.OutChannels; o++) scales[s * module.OutChannels + o] = module.WeightScales[(order?[o] ?? o) * groups + segments[s].Group];
         }
 
-        return kernels.QuantizedConv.Pack(Ordered(module.Codes, order), WeightShape(op), Ranges(module), scales);
+        return _scratch.Use<sbyte, PackedWeights>(module.WeightShape.Elements, codes =>
+        {
+            module.ReadCodes(codes);
+            Reorder(codes, order);
+            return kernels.QuantizedConv.Pack(codes, WeightShape(op), Ranges(module), scales);
+        });
     })).Value;
 
     /// <summary>A module's float weights.</summary>
@@ -56,8 +62,11 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
         _floats.GetOrAdd(op.Module, _ => new(() =>
         {
             ConvWeightShape shape = WeightShape(op);
-            float[] values = weights.Float(new Parameter($"{op.Module}.weight", op.WeightShape));
-            return FloatConvKernel.Pack(values, shape.OutChannels, shape.InChannels, shape.KernelHeight, shape.KernelWidth);
+            return _scratch.Use<float, PackedFloatWeights>(op.WeightShape.Elements, values =>
+            {
+                weights.Read(new Parameter($"{op.Module}.weight", op.WeightShape), values);
+                return FloatConvKernel.Pack(values, shape.OutChannels, shape.InChannels, shape.KernelHeight, shape.KernelWidth);
+            });
         })).Value;
 
     /// <summary>A module's bias, or null.</summary>
@@ -67,14 +76,19 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
     public float* Bias(MatrixOp op, QuantizedModule? module, bool gated = false)
     {
         if (module is null) return op.HasBias ? Vector(new Parameter($"{op.Module}.bias", new TensorShape(op.WeightShape[0]))) : null;
-        return module.Bias is null ? null : Vector(Name($"{op.Module}.bias", gated), () => Ordered(module.Bias, Order(module, gated)));
+        if (module.Bias is not { } bias) return null;
+        return Vector(Name($"{op.Module}.bias", gated), bias.Length, target =>
+        {
+            bias.CopyTo(target);
+            Reorder(target, Order(module, gated));
+        });
     }
 
     /// <summary>A parameter that is read as it is.</summary>
-    public float* Vector(Parameter parameter) => Vector(parameter.Name, () => weights.Float(parameter));
+    public float* Vector(Parameter parameter) => Vector(parameter.Name, parameter.Shape.Elements, values => weights.Read(parameter, values));
 
     /// <summary>A computed table.</summary>
-    public float* Constant(ConstantOp constant) => Vector($"constant {constant.Name} {constant.Data.Length}", () => constant.Data);
+    public float* Constant(ConstantOp constant) => Vector($"constant {constant.Name} {constant.Data.Length}", constant.Data.Length, constant.Data.CopyTo);
 
     /// <summary>Bytes that a graph's parameters take once packed, without reading them.</summary>
     public long EstimateBytes(Graph graph)
@@ -102,9 +116,13 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
     public long Bytes =>
         _quantized.Values.Sum(w => (long)w.Value.SizeInBytes) + _floats.Values.Sum(w => w.Value.Bytes) + _vectors.Values.Sum(v => (long)v.Value.Length);
 
+    /// <summary>Frees what packing needed beside the weights; it is made again where weights are packed later.</summary>
+    public void EndLoading() => _scratch.Dispose();
+
     /// <summary>Frees the weights.</summary>
     public void Dispose()
     {
+        _scratch.Dispose();
         foreach (Lazy<PackedWeights> entry in _quantized.Values) entry.Value.Dispose();
         foreach (Lazy<PackedFloatWeights> entry in _floats.Values) entry.Value.Dispose();
         foreach (Lazy<NativeBuffer> entry in _vectors.Values) entry.Value.Dispose();
@@ -116,14 +134,27 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
     private int[]? Order(QuantizedModule module, bool gated) =>
         gated ? [.. Enumerable.Range(0, module.OutChannels).Select(place => kernels.QuantizedConv.GatedChannel(place, module.OutChannels))] : null;
 
-    /// <summary>Rows of equal length in the given order.</summary>
-    private static T[] Ordered<T>(T[] rows, int[]? order)
+    /// <summary>Brings rows of equal length into an order, cycle by cycle, in place: row i becomes what row <c>order[i]</c> was.</summary>
+    private static void Reorder<T>(Span<T> rows, int[]? order)
     {
-        if (order is null) return rows;
-        T[] ordered = new T[rows.Length];
+        if (order is null) return;
         int length = rows.Length / order.Length;
-        for (int i = 0; i < order.Length; i++) rows.AsSpan(order[i] * length, length).CopyTo(ordered.AsSpan(i * length));
-        return ordered;
+        T[] first = new T[length];
+        bool[] done = new bool[order.Length];
+        for (int start = 0; start < order.Length; start++)
+        {
+            if (done[start]) continue;
+            rows.Slice(start * length, length).CopyTo(first);
+            int row = start;
+            for (; order[row] != start; row = order[row])
+            {
+                rows.Slice(order[row] * length, length).CopyTo(rows[(row * length)..]);
+                done[row] = true;
+            }
+
+            first.CopyTo(rows[(row * length)..]);
+            done[row] = true;
+        }
     }
 
     private static ConvWeightShape WeightShape(MatrixOp op) =>
@@ -131,11 +162,10 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
 
     private static KernelSegment[] Ranges(QuantizedModule module) => [.. module.Segments.Select(s => new KernelSegment(s.Start, s.Count))];
 
-    private float* Vector(string name, Func<float[]> read) => (float*)_vectors.GetOrAdd(name, _ => new(() =>
+    private float* Vector(string name, long length, Action<Span<float>> read) => (float*)_vectors.GetOrAdd(name, _ => new(() =>
     {
-        float[] values = read();
-        NativeBuffer buffer = new((nuint)values.Length * sizeof(float));
-        values.CopyTo(new Span<float>(buffer.Pointer, values.Length));
+        NativeBuffer buffer = new((nuint)(length * sizeof(float)));
+        read(new Span<float>(buffer.Pointer, checked((int)length)));
         return buffer;
     })).Value.Pointer;
 }

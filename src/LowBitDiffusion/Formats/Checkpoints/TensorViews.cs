@@ -28,15 +28,6 @@ internal sealed class TensorViews : ITensorSource
     public IReadOnlyDictionary<string, TensorInfo> Tensors { get; }
 
     /// <inheritdoc/>
-    public byte[] ReadBytes(string name)
-    {
-        TensorInfo info = this.Find(name);
-        byte[] bytes = info.Allocate(Origin);
-        ReadRange(name, 0, bytes);
-        return bytes;
-    }
-
-    /// <inheritdoc/>
     public void ReadRange(string name, long byteOffset, Span<byte> destination)
     {
         TensorInfo info = this.Find(name);
@@ -47,16 +38,6 @@ internal sealed class TensorViews : ITensorSource
             Transposed(_source.ReadBytes(source), (int)info.Shape[0], (int)info.Shape[1], DTypes.Size(info.DType)).AsSpan((int)byteOffset, destination.Length).CopyTo(destination);
         else
             _source.ReadRange(source, Third(change) * info.ByteLength + byteOffset, destination);
-    }
-
-    /// <inheritdoc/>
-    public float[] ReadSingles(string name)
-    {
-        TensorInfo info = this.Find(name);
-        if (_views[name].Change is TensorChange.None or TensorChange.Matrix) return _source.ReadSingles(_views[name].Source);
-        float[] values = info.AllocateSingles(Origin);
-        TensorConversion.ToSingles(info.DType, ReadBytes(name), values);
-        return values;
     }
 
     /// <summary>Closes the source.</summary>

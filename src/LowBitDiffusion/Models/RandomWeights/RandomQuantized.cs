@@ -45,16 +45,9 @@ public static class RandomQuantized
             WeightBits = precision.WeightBits,
             GroupSize = group,
             WeightScales = scales,
-            CodesReader = () => Codes(op, limit, seed),
+            CodesReader = codes => new CounterRandom(seed, $"{op.Module}.codes").FillUniform(codes, limit),
             Input = new TimestepTable([0], [Range / levels], [(levels + 1) / 2], segments: 1, precision.ActivationBits),
             Bias = op.HasBias ? floats.ReadSingles($"{op.Module}.bias") : null,
         };
-    }
-
-    private static sbyte[] Codes(MatrixOp op, int limit, int seed)
-    {
-        sbyte[] codes = new sbyte[op.WeightShape.Elements];
-        new CounterRandom(seed, $"{op.Module}.codes").FillUniform(codes, limit);
-        return codes;
     }
 }

@@ -46,26 +46,21 @@ public sealed class RandomTensors : ITensorSource
     public IReadOnlyDictionary<string, TensorInfo> Tensors { get; }
 
     /// <inheritdoc/>
-    public byte[] ReadBytes(string name) => TensorConversion.FromSingles(DType.F32, ReadSingles(name));
-
-    /// <inheritdoc/>
     public void ReadRange(string name, long byteOffset, Span<byte> destination)
     {
-        long length = this.Find(name).ByteLength, first = byteOffset / sizeof(float);
+        long length = this.Find(name).ByteLength;
         ArgumentOutOfRangeException.ThrowIfNegative(byteOffset);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(byteOffset, length - destination.Length);
-        int skipped = (int)(byteOffset - first * sizeof(float));
+        (long first, long skipped) = Math.DivRem(byteOffset, sizeof(float));
+        if (skipped == 0 && destination.Length % sizeof(float) == 0)
+        {
+            Fill(name, first, MemoryMarshal.Cast<byte, float>(destination));
+            return;
+        }
+
         float[] values = new float[(skipped + destination.Length + sizeof(float) - 1) / sizeof(float)];
         Fill(name, first, values);
-        MemoryMarshal.AsBytes(values.AsSpan()).Slice(skipped, destination.Length).CopyTo(destination);
-    }
-
-    /// <inheritdoc/>
-    public float[] ReadSingles(string name)
-    {
-        float[] values = this.Find(name).AllocateSingles(Origin);
-        Fill(name, 0, values);
-        return values;
+        MemoryMarshal.AsBytes(values.AsSpan()).Slice((int)skipped, destination.Length).CopyTo(destination);
     }
 
     /// <inheritdoc/>

@@ -9,9 +9,7 @@ internal sealed class InMemoryShapes(OriginalCheckpoint checkpoint) : ITensorSou
 
     public IReadOnlyDictionary<string, TensorInfo> Tensors { get; } = checkpoint.Infos.ToDictionary(info => info.Name);
 
-    public byte[] ReadBytes(string name) => throw new InvalidOperationException("opening a checkpoint reads no weights");
-
-    public float[] ReadSingles(string name) => throw new InvalidOperationException("opening a checkpoint reads no weights");
+    public void ReadRange(string name, long byteOffset, Span<byte> destination) => throw new InvalidOperationException("opening a checkpoint reads no weights");
 
     public void Dispose()
     {

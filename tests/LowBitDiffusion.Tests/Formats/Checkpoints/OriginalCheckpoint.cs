@@ -85,6 +85,22 @@ internal sealed class OriginalCheckpoint
     public IEnumerable<(TensorInfo Info, byte[] Bytes)> Stored(DType type) =>
         _tensors.Values.Select(tensor => (new TensorInfo(tensor.Info.Name, type, tensor.Info.Shape), TensorConversion.FromSingles(type, tensor.Read())));
 
+    /// <summary>Writes a safetensors file, tensor by tensor.</summary>
+    public void WriteSafeTensors(string path, DType type)
+    {
+        using SafeTensorsWriter writer = SafeTensorsWriter.Create(path, Infos.Select(info => new TensorInfo(info.Name, type, info.Shape)));
+        foreach ((TensorInfo info, byte[] bytes) in Stored(type)) writer.Write(info.Name, bytes);
+        writer.Complete();
+    }
+
+    /// <summary>Writes a PyTorch archive as training code saves it: the network as one entry of several.</summary>
+    public void WriteArchive(string path, DType type, long trainingStep)
+    {
+        TorchFile file = new();
+        file.Pickle.Dictionary(("state_dict", p => p.Dictionary([.. Stored(type).Select(tensor => (tensor.Info.Name, (Action<PickleWriter>)(p => file.Tensor(p, tensor.Info, tensor.Bytes))))])), ("global_step", p => p.Integer(trainingStep)));
+        file.Write(path);
+    }
+
     private static Dictionary<string, TensorShape> Inputs(INetwork network)
     {
         Dictionary<string, TensorShape> inputs = network.NativeInputs(1).ToDictionary();

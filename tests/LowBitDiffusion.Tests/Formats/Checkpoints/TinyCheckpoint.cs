@@ -34,15 +34,8 @@ internal static class TinyCheckpoint
     /// <summary>Writes the checkpoint as a file, by the extension of its name.</summary>
     public static string WriteTo(this OriginalCheckpoint checkpoint, string path, DType type = DType.F32, long trainingStep = 470000)
     {
-        if (path.EndsWith(".safetensors", StringComparison.Ordinal))
-        {
-            SafeTensorsWriter.Write(path, checkpoint.Stored(type));
-            return path;
-        }
-
-        TorchFile file = new();
-        file.Pickle.Dictionary(("state_dict", p => p.Dictionary([.. checkpoint.Stored(type).Select(tensor => (tensor.Info.Name, (Action<PickleWriter>)(p => file.Tensor(p, tensor.Info, tensor.Bytes))))])), ("global_step", p => p.Integer(trainingStep)));
-        file.Write(path);
+        if (path.EndsWith(".safetensors", StringComparison.Ordinal)) checkpoint.WriteSafeTensors(path, type);
+        else checkpoint.WriteArchive(path, type, trainingStep);
         return path;
     }
 

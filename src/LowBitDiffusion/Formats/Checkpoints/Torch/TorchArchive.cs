@@ -81,41 +81,23 @@ public sealed class TorchArchive : ITensorSource
     }
 
     /// <inheritdoc/>
-    public byte[] ReadBytes(string name)
-    {
-        TensorInfo info = this.Find(name);
-        TorchTensor view = _views[name];
-        if (view.IsContiguous)
-        {
-            byte[] bytes = info.Allocate(Origin);
-            ReadStorage(name, view, 0, bytes);
-            return bytes;
-        }
-
-        int size = DTypes.Size(info.DType);
-        if (view.Span * size > Array.MaxLength) throw new ModelFormatException(Origin, name, $"its elements are spread over {view.Span * size} bytes, which do not fit in one array");
-        byte[] storage = new byte[view.Span * size];
-        ReadStorage(name, view, 0, storage);
-        return view.Gather(storage);
-    }
-
-    /// <inheritdoc/>
     public void ReadRange(string name, long byteOffset, Span<byte> destination)
     {
         TensorInfo info = this.Find(name);
         ArgumentOutOfRangeException.ThrowIfNegative(byteOffset);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(byteOffset, info.ByteLength - destination.Length);
-        if (_views[name].IsContiguous) ReadStorage(name, _views[name], byteOffset, destination);
-        else ReadBytes(name).AsSpan((int)byteOffset, destination.Length).CopyTo(destination);
-    }
+        TorchTensor view = _views[name];
+        if (view.IsContiguous)
+        {
+            ReadStorage(name, view, byteOffset, destination);
+            return;
+        }
 
-    /// <inheritdoc/>
-    public float[] ReadSingles(string name)
-    {
-        TensorInfo info = this.Find(name);
-        float[] values = info.AllocateSingles(Origin);
-        TensorConversion.ToSingles(info.DType, ReadBytes(name), values);
-        return values;
+        long span = view.Span * DTypes.Size(info.DType);
+        if (span > Array.MaxLength) throw new ModelFormatException(Origin, name, $"its elements are spread over {span} bytes, which do not fit in one array");
+        byte[] storage = new byte[span];
+        ReadStorage(name, view, 0, storage);
+        view.Gather(storage).AsSpan((int)byteOffset, destination.Length).CopyTo(destination);
     }
 
     /// <summary>Closes the file.</summary>
