@@ -5,6 +5,7 @@ using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.PostTraining;

@@ -2,6 +2,7 @@ using LowBitDiffusion.Execution;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Sampling;

@@ -77,11 +77,12 @@ public sealed class PlanAgainstReferenceTests
     {
         Random random = new(seed);
         Graph graph = RandomNetwork(random);
-        ModelWeights weights = RandomModel.Weights(graph, seed, op => quantized && random.Next(4) > 0 ? new LayerPrecision(random.Next(2, 9), 8) : null);
+        ModelWeights weights = RandomModel.Weights(graph, seed, op => quantized && random.Next(4) > 0 ? new LayerPrecision(random.Next(2, 9), 8, random.Next(3) == 0 && op.WeightShape[1] % 4 == 0 ? 4 : 0) : null);
         if (quantized && seed % 2 == 0) weights = weights.With(weights.QuantizedModules, AttentionPrecision.Int8);
         Dictionary<string, float[]> inputs = new()
         {
             ["sample"] = RandomModel.Normal(random, (int)graph.Inputs["sample"].Shape.Elements),
+            ["text"] = RandomModel.Normal(random, (int)graph.Inputs["text"].Shape.Elements),
             ["timestep"] = [.. Enumerable.Repeat(321f, graph.Inputs["timestep"].Shape[0])],
         };
 
@@ -101,6 +102,7 @@ public sealed class PlanAgainstReferenceTests
         Dictionary<string, float[]> inputs = new()
         {
             ["sample"] = RandomModel.Normal(random, (int)graph.Inputs["sample"].Shape.Elements),
+            ["text"] = RandomModel.Normal(random, (int)graph.Inputs["text"].Shape.Elements),
             ["timestep"] = [.. Enumerable.Repeat(7f, graph.Inputs["timestep"].Shape[0])],
         };
 
@@ -109,12 +111,13 @@ public sealed class PlanAgainstReferenceTests
         foreach (int threads in new[] { 2, 3, 5 }) Assert.That(RunPlan(graph, weights, inputs, "sample", threads), Is.EqualTo(one), $"{threads} threads");
     }
 
-    /// <summary>A network with the shapes that fusion has to get right, in random order: residual blocks with time, attention, skips, resampling, values used twice.</summary>
+    /// <summary>A network with the shapes that fusion has to get right, in random order: residual blocks with time, attention to itself and to a text, skips, resampling, values used twice.</summary>
     private static Graph RandomNetwork(Random random)
     {
         GraphBuilder g = new();
         int batch = random.Next(1, 4), channels = 4 * random.Next(1, 5), height = 2 * random.Next(2, 5), width = 2 * random.Next(2, 5);
         Node sample = g.Input("sample", new(batch, random.Next(1, 4), height, width), Dependence.Sample), timestep = g.Input("timestep", new(batch), Dependence.Timestep);
+        Node text = g.Input("text", new(batch, random.Next(1, 9), 12), Dependence.Condition);
         Node time = g.Silu(g.Linear("time.1", g.TimestepEmbedding(timestep, 16, true, 0), 24)), x = g.Conv2d("conv_in", sample, channels, 3);
         List<Node> skips = [x];
         for (int i = 0; i < 6; i++)
@@ -122,7 +125,7 @@ public sealed class PlanAgainstReferenceTests
             string name = $"b{i}";
             x = random.Next(7) switch
             {
-                0 => Attention(g, name, x),
+                0 => Attention(g, name, x, text, random),
                 1 when x.Shape[2] > 2 && x.Shape[3] > 2 => g.Conv2d($"{name}.down", x, x.Shape[1], 3, 2, random.Next(2) == 0 ? Padding.Same(1) : new Padding(0, 0, 1, 1)),
                 2 => g.Conv2d($"{name}.up", g.Upsample(x, 2 * x.Shape[2], 2 * x.Shape[3]), x.Shape[1], 3),
                 3 when x.Shape[2] > 1 && x.Shape[3] > 1 => g.Upsample(g.AveragePool(g.Silu(g.GroupNorm($"{name}.norm", x, 2, 1e-5f))), x.Shape[2], x.Shape[3]),
@@ -149,12 +152,13 @@ public sealed class PlanAgainstReferenceTests
         return g.Affine(g.Add(shortcut, h), random.Next(2) == 0 ? 1 : 0.7f);
     }
 
-    private static Node Attention(GraphBuilder g, string name, Node x)
+    private static Node Attention(GraphBuilder g, string name, Node x, Node text, Random random)
     {
         Node tokens = g.ToTokens(g.GroupNorm($"{name}.norm", x, 2, 1e-5f));
-        int channels = x.Shape[1];
-        Node q = g.Linear($"{name}.q", tokens, channels), k = g.Linear($"{name}.k", tokens, channels), v = g.Linear($"{name}.v", tokens, channels);
-        Node o = g.Linear($"{name}.o", g.Attention(q, k, v, 2), channels);
+        int channels = x.Shape[1], heads = 1 << random.Next(3);
+        Node source = random.Next(2) == 0 ? tokens : text;
+        Node q = g.Linear($"{name}.q", tokens, channels), k = g.Linear($"{name}.k", source, channels), v = g.Linear($"{name}.v", source, channels);
+        Node o = g.Linear($"{name}.o", g.Attention(q, k, v, heads), channels);
         Node image = g.Add(g.ToImage(o, x.Shape[2], x.Shape[3]), x);
         Node normed = g.LayerNorm($"{name}.ln.norm", g.ToTokens(image), 1e-5f);
         Node feed = g.Linear($"{name}.ff2", g.Geglu(g.Linear($"{name}.ff1", normed, 4 * channels)), channels);
