@@ -60,6 +60,7 @@ internal static class CommandLineApp
             verbose,
             new GenerateCommand(terminal),
             new ConvertCommand(terminal),
+            new RandomCommand(terminal),
             new QuantizeCommand(terminal),
             new EvaluateCommand(terminal),
             new InspectCommand(terminal),

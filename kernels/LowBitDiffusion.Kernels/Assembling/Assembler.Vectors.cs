@@ -95,6 +95,19 @@ internal sealed partial class Assembler
         Vector(P66, Map0F, 0xFA, target, left, right);
     }
 
+    internal void Vpaddb(Zmm target, Zmm left, Zmm right)
+    {
+        _listing?.Add($"vpaddb {target},{left},{right}");
+        Vector(P66, Map0F, 0xFC, target, left, right);
+    }
+
+    /// <summary>Sixteen bytes, each extended with zeros to 32 bits.</summary>
+    internal void Vpmovzxbd(Zmm target, Address source)
+    {
+        _listing?.Add($"vpmovzxbd {target},{source}");
+        Vector(P66, Map0F38, 0x31, target, default, source, default, unit: 16);
+    }
+
     internal void Vpmulld(Zmm target, Zmm left, Address right)
     {
         _listing?.Add($"vpmulld {target},{left},{right}");
@@ -133,6 +146,12 @@ internal sealed partial class Assembler
     {
         _listing?.Add($"vpslld {target},{source},{count}");
         Shift(6, target, source, count);
+    }
+
+    internal void Vpsrld(Zmm target, Zmm source, int count)
+    {
+        _listing?.Add($"vpsrld {target},{source},{count}");
+        Shift(2, target, source, count);
     }
 
     internal void Vpsrad(Zmm target, Zmm source, int count)

@@ -39,7 +39,7 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
     }
 
     /// <inheritdoc/>
-    internal override PackedLayout Layout => new(Avx512VnniTile.PanelWidth, Nibbles: true);
+    internal override int PanelWidth => Avx512VnniTile.PanelWidth;
 
     /// <summary>Writes all routines; gives where each begins.</summary>
     internal static int[] Write(Assembler assembler, CallingConvention convention)
@@ -117,6 +117,7 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
                 KernelRowStep = (nint)arguments.Geometry.Width * arguments.Geometry.Channels,
                 ColumnStep = arguments.Geometry.Channels,
                 SegmentStep = (nint)plan.PaddedChannels * sizeof(float),
+                LowestStep = plan.PaddedChannels,
                 ZeroPoints = arguments.InputZeroPoints,
                 InputScales = arguments.InputScales,
                 ResidualStride = arguments.Epilogue.ResidualStride * sizeof(float),
@@ -132,6 +133,7 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
             tile.Codes = arguments.Weights.Codes(panel, 0);
             tile.WeightSums = arguments.Weights.WeightSums(0) + firstChannel;
             tile.WeightScales = arguments.Weights.Scales(0) + firstChannel;
+            tile.Lowest = arguments.Weights.FourBit ? arguments.Weights.Lowest(0) + firstChannel : null;
             tile.Bias = arguments.Epilogue.Bias == null ? null : arguments.Epilogue.Bias + firstChannel;
             tile.PanelOffset = (nint)firstChannel * sizeof(float);
             tile.Channels = (nint)((1L << channels) - 1);

@@ -17,8 +17,8 @@ namespace LowBitDiffusion.Kernels.Convolution;
 /// Rows are addressed as [row pointer + offset], with 12 pointers in general registers and one offset for all, so that the rows of a tile may lie
 /// anywhere: tiles need not respect the ends of image rows, and the input is never copied.
 /// <code>
-///   nibbles: [K/4][16 bytes-of-two-channels][4]   v = 16·w[c+16] + (w[c] mod 16)
-///            weights1 = v and F0 = 16·w[c+16]      weights0 = (v shl 4) and F0 = 16·w[c]       sums sixteen times too large, which the scale takes back
+///   nibbles: [K/4][16 bytes-of-two-channels][4]   v = 16·u[c+16] + u[c],   w = u + lowest
+///            weights0 = (v and 0F) + lowest0       weights1 = (v shr 4 and 0F) + lowest1       zmm29–31 hold both lowest and 0F, zmm26–28 take turns
 /// </code>
 /// After each segment: value = float(S − z·W)·(d·dw), added to the earlier segments' values; after the last, <see cref="ConvEpilogue"/>. Values of
 /// several segments need registers too, so such tiles have at most 6 rows: zmm0–11 hold sums, zmm12–23 values.
@@ -79,12 +79,13 @@ internal sealed unsafe class Avx512VnniTile
 
     private static Zmm Weights(int half) => new(24 + half);
 
-    /// <summary>A register for a row's input; the nibble kernel needs the last two of them.</summary>
-    private Zmm Input(int row) => new(26 + (row % (_nibbles ? 4 : 6)));
+    /// <summary>A register for a row's input; the nibble kernel needs the last three of them.</summary>
+    private Zmm Input(int row) => new(26 + (row % (_nibbles ? 3 : 6)));
 
-    private static Zmm PackedCodes => new(30);
+    /// <summary>The lowest code of each of the half's channels, in all four bytes.</summary>
+    private static Zmm Lowest(int half) => new(29 + half);
 
-    private static Zmm HighNibbles => new(31);
+    private static Zmm LowNibbles => new(31);
 
     /// <summary>A field of the arguments.</summary>
     private Address At(void* field) => Field(Arguments, _arguments, field);
@@ -123,8 +124,8 @@ internal sealed unsafe class Avx512VnniTile
 
         if (_nibbles)
         {
-            _code.Mov32(Gpr.Rax, unchecked((int)0xF0F0F0F0));
-            _code.Vpbroadcastd(HighNibbles, Gpr.Rax);
+            _code.Mov32(Gpr.Rax, 0x0F0F0F0F);
+            _code.Vpbroadcastd(LowNibbles, Gpr.Rax);
         }
 
         _code.Bind(tile);
@@ -132,6 +133,7 @@ internal sealed unsafe class Avx512VnniTile
         Copy(&_arguments->SegmentCount, &_arguments->SegmentsLeft);
         Copy(&_arguments->WeightSums, &_arguments->SegmentSums);
         Copy(&_arguments->WeightScales, &_arguments->SegmentScales);
+        if (_nibbles) Copy(&_arguments->Lowest, &_arguments->SegmentLowest);
         Copy(&_arguments->ZeroPoints, &_arguments->SegmentZeroPoint);
         Copy(&_arguments->InputScales, &_arguments->SegmentInputScale);
         _code.Mov(Codes, At(&_arguments->Codes));
@@ -165,6 +167,7 @@ internal sealed unsafe class Avx512VnniTile
     {
         Label kernelRow = _code.NewLabel(), run = _code.NewLabel();
         ReadSegment();
+        if (_nibbles) WriteLowest();
         WriteFirstSums();
         _code.Remark("row pointers");
         _code.Mov(Offset, At(&_arguments->Rows));
@@ -184,7 +187,26 @@ internal sealed unsafe class Avx512VnniTile
         _code.Jump(Condition.NotEqual, kernelRow);
     }
 
-    /// <summary>All sums start at −z·W; in the nibble kernel, where they are made sixteen times too large, at −16·z·W.</summary>
+    /// <summary>Lowest codes: from bytes to four equal bytes in each lane.</summary>
+    private void WriteLowest()
+    {
+        Zmm shifted = Input(0);
+        _code.Remark("lowest codes");
+        _code.Mov(Gpr.Rax, At(&_arguments->SegmentLowest));
+        for (int half = 0; half < _halves; half++)
+        {
+            _code.Vpmovzxbd(Lowest(half), new Address(Gpr.Rax, half * 16));
+            for (int bits = 8; bits < 32; bits *= 2)
+            {
+                _code.Vpslld(shifted, Lowest(half), bits);
+                _code.Vpxord(Lowest(half), Lowest(half), shifted);
+            }
+        }
+
+        Advance(&_arguments->SegmentLowest, &_arguments->LowestStep, via: Gpr.Rax);
+    }
+
+    /// <summary>All sums start at −z·W.</summary>
     private void WriteFirstSums()
     {
         _code.Remark("sums");
@@ -197,7 +219,6 @@ internal sealed unsafe class Avx512VnniTile
             _code.Vpbroadcastd(Sum(0, half), Gpr.Rax);
             _code.Vpmulld(Sum(0, half), Sum(0, half), new Address(Gpr.Rcx, half * 64));
             _code.Vpsubd(Sum(0, half), Input(0), Sum(0, half));
-            if (_nibbles) _code.Vpslld(Sum(0, half), Sum(0, half), 4);
         }
 
         for (int row = 1; row < _rows; row++)
@@ -265,10 +286,15 @@ internal sealed unsafe class Avx512VnniTile
     {
         if (_nibbles)
         {
-            _code.Vmovups(PackedCodes, new Address(Codes, group * GroupBytes));
-            _code.Vpslld(Weights(0), PackedCodes, 4);
-            _code.Vpandd(Weights(0), Weights(0), HighNibbles);
-            if (_halves == 2) _code.Vpandd(Weights(1), PackedCodes, HighNibbles);
+            _code.Vmovups(Weights(1), new Address(Codes, group * GroupBytes));
+            _code.Vpandd(Weights(0), Weights(1), LowNibbles);
+            _code.Vpaddb(Weights(0), Weights(0), Lowest(0));
+            if (_halves == 2)
+            {
+                _code.Vpsrld(Weights(1), Weights(1), 4);
+                _code.Vpandd(Weights(1), Weights(1), LowNibbles);
+                _code.Vpaddb(Weights(1), Weights(1), Lowest(1));
+            }
         }
         else
         {
@@ -295,14 +321,6 @@ internal sealed unsafe class Avx512VnniTile
         {
             _code.Vpbroadcastd(scales[half], new Address(Gpr.Rax));
             _code.Vmulps(scales[half], scales[half], new Address(Gpr.Rcx, half * 64));
-        }
-
-        if (_nibbles)
-        {
-            // Powers of two commute with rounding: float(16·S)·(scale/16) is float(S)·scale, bit for bit, for every scale that is not denormal.
-            _code.Mov32(Gpr.Rax, BitConverter.SingleToInt32Bits(1f / 16));
-            _code.Vpbroadcastd(Weights(0), Gpr.Rax);
-            for (int half = 0; half < _halves; half++) _code.Vmulps(scales[half], scales[half], Weights(0));
         }
 
         ForEachSum((row, half) => _code.Vcvtdq2ps(Sum(row, half), Sum(row, half)));

@@ -1,10 +1,5 @@
 namespace LowBitDiffusion.Kernels.Convolution;
 
-/// <summary>What a kernel wants weights to look like.</summary>
-/// <param name="PanelWidth">Output channels that lie side by side.</param>
-/// <param name="Nibbles">Whether the kernel reads two codes from a byte where all of them lie in −8 … 7.</param>
-internal readonly record struct PackedLayout(int PanelWidth, bool Nibbles = false);
-
 /// <summary>
 /// One segment as a kernel walks it: for each kernel row, <see cref="Columns"/> runs of <see cref="Length"/> consecutive input bytes.
 /// A segment of all channels has one run per kernel row (neighbouring pixels touch), any other has one per kernel position.
@@ -35,11 +30,13 @@ internal readonly struct SegmentPlan(int start, int columns, int length, int fir
 ///             or  byte  [N/P][K/4][P/2][4]             nibbles: low half channel c, high half channel c + P/2
 ///   weight sums   int   [segments][N rounded up to P]
 ///   scales        float [segments][N rounded up to P]
+///   lowest codes  sbyte [segments][N rounded up to P]  nibbles: w = lowest + nibble
 /// </code>
+/// Codes of up to four bits lie within 15 of each other in every channel and segment, with or without a zero point, and so always fit nibbles.
 /// </summary>
 internal sealed class PackedPlan
 {
-    internal PackedPlan(in ConvWeightShape shape, ReadOnlySpan<KernelSegment> segments, PackedLayout layout, bool fourBit)
+    internal PackedPlan(in ConvWeightShape shape, ReadOnlySpan<KernelSegment> segments, int panelWidth, bool nibbles)
     {
         if (shape.OutChannels < 1 || shape.InChannels < 1 || shape.Taps < 1) throw new ArgumentException($"a weight of shape {shape}");
         KernelSegment[] ranges = segments.IsEmpty ? [new KernelSegment(0, shape.InChannels)] : segments.ToArray();
@@ -65,13 +62,14 @@ internal sealed class PackedPlan
         if (channel != shape.InChannels) throw new ArgumentException($"the segments hold {channel} of {shape.InChannels} input channels");
         Ranges = ranges;
         Groups = group;
-        Nibbles = fourBit && layout.Nibbles;
-        Panels = (shape.OutChannels + layout.PanelWidth - 1) / layout.PanelWidth;
-        PaddedChannels = Panels * layout.PanelWidth;
-        PanelBytes = (nint)group * layout.PanelWidth * 4 / (Nibbles ? 2 : 1);
+        Nibbles = nibbles;
+        Panels = (shape.OutChannels + panelWidth - 1) / panelWidth;
+        PaddedChannels = Panels * panelWidth;
+        PanelBytes = (nint)group * panelWidth * 4 / (Nibbles ? 2 : 1);
         SumsOffset = Align((nuint)Panels * (nuint)PanelBytes);
         ScalesOffset = Align(SumsOffset + ((nuint)ranges.Length * (nuint)PaddedChannels * sizeof(int)));
-        TotalBytes = ScalesOffset + ((nuint)ranges.Length * (nuint)PaddedChannels * sizeof(float));
+        LowestOffset = ScalesOffset + ((nuint)ranges.Length * (nuint)PaddedChannels * sizeof(float));
+        TotalBytes = LowestOffset + (nibbles ? (nuint)ranges.Length * (nuint)PaddedChannels : 0);
     }
 
     internal KernelSegment[] Ranges { get; }
@@ -93,6 +91,8 @@ internal sealed class PackedPlan
     internal nuint SumsOffset { get; }
 
     internal nuint ScalesOffset { get; }
+
+    internal nuint LowestOffset { get; }
 
     internal nuint TotalBytes { get; }
 

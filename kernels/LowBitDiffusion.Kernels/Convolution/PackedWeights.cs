@@ -15,17 +15,16 @@ public sealed unsafe class PackedWeights : IDisposable
     {
         long expected = (long)shape.OutChannels * shape.Depth;
         if (codes.Length != expected) throw new ArgumentException($"{codes.Length} codes for a weight of shape {shape}, expected {expected}", nameof(codes));
-        (int smallest, int largest) = Range(codes);
-        if (smallest < -127) throw new ArgumentException("a code is −128, the smallest is −127", nameof(codes));
 
         Kernel = kernel;
         Shape = shape;
-        Plan = new PackedPlan(shape, segments, kernel.Layout, smallest >= -8 && largest <= 7);
-        MaxMagnitude = Math.Max(-smallest, largest);
-        int count = Plan.Segments.Length;
-        if (weightScales.Length != count * shape.OutChannels)
+        KernelSegment[] ranges = segments.IsEmpty ? [new KernelSegment(0, shape.InChannels)] : segments.ToArray();
+        sbyte[] lowest = Ranges(codes, shape, ranges, out int maxMagnitude, out bool nibbles);
+        Plan = new PackedPlan(shape, ranges, kernel.PanelWidth, nibbles);
+        MaxMagnitude = maxMagnitude;
+        if (weightScales.Length != ranges.Length * shape.OutChannels)
         {
-            throw new ArgumentException($"{weightScales.Length} scales, expected {count} segments × {shape.OutChannels} channels", nameof(weightScales));
+            throw new ArgumentException($"{weightScales.Length} scales, expected {ranges.Length} segments × {shape.OutChannels} channels", nameof(weightScales));
         }
 
         _memory = new NativeBuffer(Plan.TotalBytes);
@@ -33,10 +32,15 @@ public sealed unsafe class PackedWeights : IDisposable
         for (int o = 0; o < shape.OutChannels; o++)
         {
             OrderByPosition(codes.Slice(o * shape.Depth, shape.Depth), shape.Taps, new Span<sbyte>(ordered.Pointer, shape.Depth));
-            for (int s = 0; s < count; s++) WeightSums(s)[o] = PackChannel((sbyte*)ordered.Pointer, s, o, kernel.Layout.PanelWidth);
+            for (int s = 0; s < ranges.Length; s++)
+            {
+                sbyte first = nibbles ? lowest[(s * shape.OutChannels) + o] : (sbyte)0;
+                if (nibbles) Lowest(s)[o] = first;
+                WeightSums(s)[o] = PackChannel((sbyte*)ordered.Pointer, s, o, first);
+            }
         }
 
-        for (int s = 0; s < count; s++)
+        for (int s = 0; s < ranges.Length; s++)
         {
             weightScales.Slice(s * shape.OutChannels, shape.OutChannels).CopyTo(new Span<float>(Scales(s), shape.OutChannels));
         }
@@ -74,6 +78,33 @@ public sealed unsafe class PackedWeights : IDisposable
     /// <summary>Weight scales of a segment, zero behind the last channel.</summary>
     internal float* Scales(int segment) => (float*)(_memory.Pointer + Plan.ScalesOffset) + ((nint)segment * Plan.PaddedChannels);
 
+    /// <summary>Lowest code of each output channel over a segment, 0 or below; only where two codes share a byte.</summary>
+    internal sbyte* Lowest(int segment) => (sbyte*)(_memory.Pointer + Plan.LowestOffset) + ((nint)segment * Plan.PaddedChannels);
+
+    /// <summary>Lowest code <c>[segments][out]</c>, and whether all of every channel and segment are within 15 of it. 0 always counts: it fills up groups.</summary>
+    private static sbyte[] Ranges(ReadOnlySpan<sbyte> codes, in ConvWeightShape shape, KernelSegment[] segments, out int maxMagnitude, out bool nibbles)
+    {
+        sbyte[] lowest = new sbyte[segments.Length * shape.OutChannels];
+        (maxMagnitude, nibbles) = (0, true);
+        for (int o = 0; o < shape.OutChannels; o++)
+        {
+            ReadOnlySpan<sbyte> channel = codes.Slice(o * shape.Depth, shape.Depth);
+            for (int s = 0; s < segments.Length; s++)
+            {
+                // Segments are checked by the plan; one that is wrong holds nothing here.
+                int start = Math.Clamp(segments[s].Start, 0, shape.InChannels) * shape.Taps, end = Math.Clamp(segments[s].Start + segments[s].Count, 0, shape.InChannels) * shape.Taps;
+                (int smallest, int largest) = Range(channel[start..Math.Max(start, end)]);
+                if (smallest < -127) throw new ArgumentException("a code is −128, the smallest is −127", nameof(codes));
+                lowest[(s * shape.OutChannels) + o] = (sbyte)smallest;
+                nibbles &= largest - smallest <= 15;
+                maxMagnitude = Math.Max(maxMagnitude, Math.Max(-smallest, largest));
+            }
+        }
+
+        return lowest;
+    }
+
+    /// <summary>The range of codes and 0.</summary>
     private static (int Smallest, int Largest) Range(ReadOnlySpan<sbyte> codes)
     {
         Vector<sbyte> smallest = Vector<sbyte>.Zero, largest = Vector<sbyte>.Zero;
@@ -101,13 +132,17 @@ public sealed unsafe class PackedWeights : IDisposable
         }
     }
 
-    /// <summary>Spreads one output channel's codes of a segment over its panel, four at a time, and returns their sum.</summary>
-    private int PackChannel(sbyte* ordered, int segment, int channel, int panelWidth)
+    /// <summary>
+    /// Spreads one output channel's codes of a segment over its panel, four at a time, as distances from <paramref name="lowest"/> (0: as they are), and returns
+    /// their sum.
+    /// </summary>
+    private int PackChannel(sbyte* ordered, int segment, int channel, int lowest)
     {
+        const uint Signs = 0x80808080;
         SegmentPlan plan = Plan.Segments[segment];
-        int lanes = Plan.Nibbles ? panelWidth / 2 : panelWidth;
+        int panelWidth = Kernel.PanelWidth, lanes = Plan.Nibbles ? panelWidth / 2 : panelWidth;
         int column = channel % panelWidth;
-        uint kept = Plan.Nibbles ? 0x0F0F0F0Fu : uint.MaxValue;
+        uint offset = (uint)-lowest * 0x01010101u, kept = Plan.Nibbles ? 0x0F0F0F0Fu : uint.MaxValue;
         int shift = column >= lanes ? 4 : 0;
         uint* target = (uint*)Codes(channel / panelWidth, segment) + (column % lanes);
         int sum = 0;
@@ -118,9 +153,11 @@ public sealed unsafe class PackedWeights : IDisposable
                 sbyte* codes = ordered + ((((nint)row * Shape.KernelWidth) + run) * Shape.InChannels) + plan.Start;
                 for (int j = 0; j < plan.Length; j += 4, target += lanes)
                 {
-                    // Reading over the end is safe (the buffer has slack) and what was read there is dropped.
+                    // Reading over the end is safe (the buffer has slack) and what was read there is dropped: a group is filled up with zero weights.
                     uint group = Unsafe.ReadUnaligned<uint>(codes + j);
                     if (plan.Length - j < 4) group &= (1u << (8 * (plan.Length - j))) - 1;
+                    // Four additions of bytes at once: the sign bits apart, so that nothing carries into the next byte.
+                    group = ((group & ~Signs) + (offset & ~Signs)) ^ ((group ^ offset) & Signs);
                     *target |= (group & kept) << shift;
                 }
 

@@ -33,8 +33,8 @@ internal unsafe struct SumTile
     /// <summary>Packed codes of the segment in this panel.</summary>
     public byte* Codes;
 
-    /// <summary>Whether two codes share a byte.</summary>
-    public bool Nibbles;
+    /// <summary>Where two codes share a byte, the lowest code of each of the panel's channels; else null.</summary>
+    public sbyte* Lowest;
 
     /// <summary>Largest magnitude of a code.</summary>
     public int MaxMagnitude;
@@ -56,7 +56,10 @@ internal unsafe struct SumTile
 /// </summary>
 internal abstract unsafe class PanelQuantizedConv : QuantizedConvKernel
 {
-    /// <summary>Most rows of a tile.</summary>
+    /// <summary>Codes up to this magnitude fit two products into 16 bits: 255·64·2 ≤ 32767.</summary>
+    private protected const int SmallCode = 64;
+
+    /// <summary>Most rows of a tile, up to 8.</summary>
     internal abstract int RowsPerTile { get; }
 
     /// <summary>Computes the sums of one tile.</summary>
@@ -77,7 +80,7 @@ internal abstract unsafe class PanelQuantizedConv : QuantizedConvKernel
             (int firstRow, int rowEnd, int firstPanel, int panelEnd) = schedule[index];
             byte** rows = stackalloc byte*[TileSchedule.MaxBlockRows];
             TileSchedule.RowPointers(arguments.Geometry, arguments.Input, firstRow, rowEnd, rows);
-            int width = kernel.Layout.PanelWidth;
+            int width = kernel.PanelWidth;
             int* sums = stackalloc int[kernel.RowsPerTile * width];
             float* values = stackalloc float[kernel.RowsPerTile * width];
             int tiles = (rowEnd - firstRow + kernel.RowsPerTile - 1) / kernel.RowsPerTile;
@@ -95,7 +98,7 @@ internal abstract unsafe class PanelQuantizedConv : QuantizedConvKernel
         private void RunTile(byte** rows, int firstRow, int rowCount, int panel, int* sums, float* values)
         {
             PackedWeights weights = arguments.Weights;
-            int width = kernel.Layout.PanelWidth;
+            int width = kernel.PanelWidth;
             SumTile tile = new()
             {
                 Rows = rows,
@@ -103,7 +106,6 @@ internal abstract unsafe class PanelQuantizedConv : QuantizedConvKernel
                 KernelRows = arguments.Geometry.KernelHeight,
                 KernelRowStep = (nint)arguments.Geometry.Width * arguments.Geometry.Channels,
                 ColumnStep = arguments.Geometry.Channels,
-                Nibbles = weights.FourBit,
                 MaxMagnitude = weights.MaxMagnitude,
                 Sums = sums,
             };
@@ -114,6 +116,7 @@ internal abstract unsafe class PanelQuantizedConv : QuantizedConvKernel
                 tile.Columns = plan.Columns;
                 tile.Groups = plan.Groups;
                 tile.Codes = weights.Codes(panel, s);
+                tile.Lowest = weights.FourBit ? weights.Lowest(s) + (panel * width) : null;
                 kernel.Multiply(tile);
                 TileEpilogue.AddSegment(
                     sums, values, rowCount, width, weights.WeightSums(s) + (panel * width), weights.Scales(s) + (panel * width),

@@ -15,11 +15,8 @@ namespace LowBitDiffusion.Kernels.Convolution;
 /// </summary>
 public abstract unsafe class QuantizedConvKernel
 {
-    /// <summary>
-    /// Longest sum of a segment that cannot overflow: ⌊(2³¹ − 1)/(255·128)⌋. The largest product is 255·127 for codes of a byte each, and 255·8·16
-    /// for two in a byte, where kernels may leave a code in the high half.
-    /// </summary>
-    public const int MaxDepth = int.MaxValue / (255 * 128);
+    /// <summary>Longest sum of a segment that cannot overflow: ⌊(2³¹ − 1)/(255·127)⌋.</summary>
+    public const int MaxDepth = int.MaxValue / (255 * 127);
 
     /// <summary>What the kernel asks of the processor.</summary>
     public abstract InstructionSet InstructionSet { get; }
@@ -30,15 +27,15 @@ public abstract unsafe class QuantizedConvKernel
     /// <summary>The machine code in words, one instruction a line, for kernels that assemble their own; empty for the others.</summary>
     public virtual IReadOnlyList<string> Listing => [];
 
-    /// <summary>How weights lie in memory.</summary>
-    internal abstract PackedLayout Layout { get; }
+    /// <summary>Output channels that lie side by side in packed weights; even.</summary>
+    internal abstract int PanelWidth { get; }
 
     /// <summary>Bytes that <see cref="Pack"/> will take for weights of this shape.</summary>
     /// <param name="shape">Shape of the weight.</param>
     /// <param name="segments">Ranges of input channels; empty for one that holds all of them.</param>
-    /// <param name="fourBit">Whether all codes lie in −8 … 7; kernels that can then keep two in a byte.</param>
+    /// <param name="fourBit">Whether codes have up to four bits, with a zero point or without: two then share a byte.</param>
     public nuint PackedBytes(in ConvWeightShape shape, ReadOnlySpan<KernelSegment> segments, bool fourBit) =>
-        new PackedPlan(shape, segments, Layout, fourBit).TotalBytes;
+        new PackedPlan(shape, segments, PanelWidth, fourBit).TotalBytes;
 
     /// <summary>Brings weights into the kernel's own layout.</summary>
     /// <param name="codes">Centred codes <c>[out, in, rows, columns]</c>, −127 … 127.</param>

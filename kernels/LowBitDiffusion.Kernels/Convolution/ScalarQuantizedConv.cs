@@ -13,7 +13,7 @@ internal sealed unsafe class ScalarQuantizedConv : QuantizedConvKernel
     public override string Name => "scalar";
 
     /// <inheritdoc/>
-    internal override PackedLayout Layout => new(PanelWidth: 1);
+    internal override int PanelWidth => 2;
 
     /// <inheritdoc/>
     private protected override void Execute(WorkerPool pool, in QuantizedConvArguments arguments) =>
@@ -56,15 +56,25 @@ internal sealed unsafe class ScalarQuantizedConv : QuantizedConvKernel
         private int Sum(byte* corner, int o, int s)
         {
             ConvGeometry geometry = arguments.Geometry;
-            SegmentPlan plan = arguments.Weights.Plan.Segments[s];
-            sbyte* codes = (sbyte*)arguments.Weights.Codes(o, s);
+            PackedWeights weights = arguments.Weights;
+            SegmentPlan plan = weights.Plan.Segments[s];
+            bool nibbles = weights.FourBit;
+            int lane = o % 2, lowest = nibbles ? weights.Lowest(s)[o] : 0;
+            byte* group = weights.Codes(o / 2, s);
             int sum = 0;
             for (int r = 0; r < geometry.KernelHeight; r++)
             {
-                for (int c = 0; c < plan.Columns; c++, codes += plan.Groups * 4)
+                for (int c = 0; c < plan.Columns; c++)
                 {
                     byte* run = corner + ((((nint)r * geometry.Width) + c) * geometry.Channels) + plan.Start;
-                    for (int j = 0; j < plan.Length; j++) sum += run[j] * codes[j];
+                    for (int j = 0; j < plan.Length; j += 4, group += nibbles ? 4 : 8)
+                    {
+                        for (int i = 0; i < Math.Min(4, plan.Length - j); i++)
+                        {
+                            int weight = nibbles ? lowest + ((group[i] >> (4 * lane)) & 15) : (sbyte)group[(4 * lane) + i];
+                            sum += run[j + i] * weight;
+                        }
+                    }
                 }
             }
 

@@ -39,6 +39,12 @@ internal unsafe struct VnniTileArguments
     /// <summary>From one segment's weight sums or scales to the next's, in bytes.</summary>
     public nint SegmentStep;
 
+    /// <summary>Lowest codes of the panel's channels in the first segment, where two codes share a byte.</summary>
+    public sbyte* Lowest;
+
+    /// <summary>From one segment's lowest codes to the next's, in bytes.</summary>
+    public nint LowestStep;
+
     /// <summary>One for each segment.</summary>
     public byte* ZeroPoints;
 
@@ -77,6 +83,7 @@ internal unsafe struct VnniTileArguments
     public nint SegmentsLeft;
     public int* SegmentSums;
     public float* SegmentScales;
+    public sbyte* SegmentLowest;
     public byte* SegmentZeroPoint;
     public float* SegmentInputScale;
     public nint KernelRowsLeft;

@@ -74,10 +74,16 @@ public static unsafe class FloatConvKernel
                 $"weights of {weights.OutChannels}x{weights.InChannels}x{weights.KernelHeight}x{weights.KernelWidth} do not fit {geometry}", nameof(weights));
         }
 
-        if (geometry.Rows <= 0) return;
-        Job job = new() { Pool = pool, Geometry = geometry, Input = input, Weights = weights.Data, Epilogue = epilogue };
-        SimdDispatch.Run(weights.Level, ref job);
+        Run(pool, geometry, input, weights.Data, weights.Level, epilogue);
         GC.KeepAlive(weights);
+    }
+
+    /// <summary>Runs the convolution on panels in the caller's memory.</summary>
+    internal static void Run(WorkerPool pool, in ConvGeometry geometry, float* input, float* panels, SimdLevel level, in ConvEpilogue epilogue)
+    {
+        if (geometry.Rows <= 0) return;
+        Job job = new() { Pool = pool, Geometry = geometry, Input = input, Weights = panels, Epilogue = epilogue };
+        SimdDispatch.Run(level, ref job);
     }
 
     private struct Job : ISimdJob

@@ -1,6 +1,5 @@
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.FloatConvolution;
-using LowBitDiffusion.Kernels.Memory;
 using LowBitDiffusion.Kernels.Numerics;
 using LowBitDiffusion.Kernels.Threading;
 
@@ -31,18 +30,12 @@ public static unsafe class LayerGradients
         Require(shape.OutElements, y.Length, nameof(y));
         if (!bias.IsEmpty) Require(shape.OutChannels, bias.Length, nameof(bias));
         ConvGeometry geometry = shape.Padded;
-        using PackedFloatWeights packed = FloatConvKernel.Pack(weight, shape.OutChannels, shape.InChannels, shape.Kernel, shape.Kernel);
-        fixed (float* input = x, output = y, biases = bias)
+        Require(shape.Weights, weight.Length, nameof(weight));
+        fixed (float* input = x, output = y, biases = bias, weights = weight)
         {
+            float* packed = Pack(pool, shape, weights, exchanged: false);
             ConvEpilogue epilogue = new() { Bias = biases, OutputScale = 1, Output = output, OutputStride = shape.OutChannels };
-            if (!shape.Pads)
-            {
-                FloatConvKernel.Run(pool, geometry, input, packed, epilogue);
-                return;
-            }
-
-            using NativeBuffer padded = Pad(pool, shape, input);
-            FloatConvKernel.Run(pool, geometry, (float*)padded.Pointer, packed, epilogue);
+            FloatConvKernel.Run(pool, geometry, shape.Pads ? Pad(pool, shape, input) : input, packed, SimdLevel.Auto, epilogue);
         }
     }
 
@@ -59,31 +52,14 @@ public static unsafe class LayerGradients
         Require(shape.Weights, weight.Length, nameof(weight));
         Require(shape.InElements, inputGradient.Length, nameof(inputGradient));
         ConvGeometry geometry = shape.Transposed;
-        using PackedFloatWeights packed = FloatConvKernel.Pack(Flip(shape, weight), shape.InChannels, shape.OutChannels, shape.Kernel, shape.Kernel);
-        fixed (float* source = outputGradient, target = inputGradient)
+        fixed (float* source = outputGradient, target = inputGradient, weights = weight)
         {
+            float* packed = Pack(pool, shape, weights, exchanged: true);
             ConvEpilogue epilogue = new() { OutputScale = 1, Output = target, OutputStride = shape.InChannels };
-            if (shape is { Kernel: 1, Stride: 1, Pads: false })
-            {
-                FloatConvKernel.Run(pool, geometry, source, packed, epilogue);
-                return;
-            }
-
-            using NativeBuffer spread = Image(geometry);
-            pool.For(shape.Batch * shape.OutHeight, new ScatterBody
-            {
-                Source = source,
-                Height = shape.OutHeight,
-                Width = shape.OutWidth,
-                Channels = shape.OutChannels,
-                Target = (float*)spread.Pointer,
-                TargetHeight = geometry.Height,
-                TargetWidth = geometry.Width,
-                Top = shape.Kernel - 1 - shape.PadTop,
-                Left = shape.Kernel - 1 - shape.PadLeft,
-                Step = shape.Stride,
-            });
-            FloatConvKernel.Run(pool, geometry, (float*)spread.Pointer, packed, epilogue);
+            float* image = shape is { Kernel: 1, Stride: 1, Pads: false }
+                ? source
+                : Spread(pool, source, shape.OutHeight, shape.OutWidth, geometry, shape.Kernel - 1 - shape.PadTop, shape.Kernel - 1 - shape.PadLeft, shape.Stride);
+            FloatConvKernel.Run(pool, geometry, image, packed, SimdLevel.Auto, epilogue);
         }
     }
 
@@ -103,50 +79,41 @@ public static unsafe class LayerGradients
         {
             // Rows that fill whole vectors are read in place; others need the slack behind a padded copy.
             bool inPlace = !shape.Pads && shape.Kernel * shape.InChannels % SimdLevel.Auto.Lanes() == 0;
-            using NativeBuffer? padded = inPlace ? null : Pad(pool, shape, input);
-            Job job = new() { Pool = pool, Geometry = shape.Padded, Input = padded is null ? input : (float*)padded.Pointer, Gradient = gradient, Target = target };
+            Job job = new() { Pool = pool, Geometry = shape.Padded, Input = inPlace ? input : Pad(pool, shape, input), Gradient = gradient, Target = target };
             SimdDispatch.Run(SimdLevel.Auto, ref job);
         }
     }
 
-    private static NativeBuffer Pad(WorkerPool pool, in LayerShape shape, float* input)
+    private static float* Pad(WorkerPool pool, in LayerShape shape, float* input) =>
+        Spread(pool, input, shape.Height, shape.Width, shape.Padded, shape.PadTop, shape.PadLeft, step: 1);
+
+    private static float* Spread(WorkerPool pool, float* source, int height, int width, in ConvGeometry geometry, int top, int left, int step)
     {
-        ConvGeometry geometry = shape.Padded;
-        NativeBuffer padded = Image(geometry);
-        pool.For(shape.Batch * shape.Height, new ScatterBody
+        float* image = GradientScratch.Floats(GradientScratch.Use.Image, (long)geometry.Batch * geometry.Height * geometry.Width * geometry.Channels);
+        SpreadBody body = new()
         {
-            Source = input,
-            Height = shape.Height,
-            Width = shape.Width,
-            Channels = shape.InChannels,
-            Target = (float*)padded.Pointer,
+            Source = source,
+            Height = height,
+            Width = width,
+            Channels = geometry.Channels,
+            Target = image,
             TargetHeight = geometry.Height,
             TargetWidth = geometry.Width,
-            Top = shape.PadTop,
-            Left = shape.PadLeft,
-            Step = 1,
-        });
-        return padded;
+            Top = top,
+            Left = left,
+            Step = step,
+        };
+        pool.For(geometry.Batch * geometry.Height, body);
+        return image;
     }
 
-    private static NativeBuffer Image(in ConvGeometry geometry) => new((nuint)geometry.Batch * (nuint)geometry.Height * (nuint)geometry.Width * (nuint)geometry.Channels * sizeof(float));
-
-    /// <summary><c>w′[in, out, k − 1 − row, k − 1 − column] = w[out, in, row, column]</c>.</summary>
-    private static float[] Flip(in LayerShape shape, ReadOnlySpan<float> weight)
+    private static float* Pack(WorkerPool pool, in LayerShape shape, float* weight, bool exchanged)
     {
-        int taps = shape.Kernel * shape.Kernel;
-        float[] flipped = GC.AllocateUninitializedArray<float>(weight.Length);
-        for (int o = 0; o < shape.OutChannels; o++)
-        {
-            for (int c = 0; c < shape.InChannels; c++)
-            {
-                ReadOnlySpan<float> source = weight.Slice((o * shape.InChannels + c) * taps, taps);
-                Span<float> target = flipped.AsSpan((c * shape.OutChannels + o) * taps, taps);
-                for (int tap = 0; tap < taps; tap++) target[taps - 1 - tap] = source[tap];
-            }
-        }
-
-        return flipped;
+        int lanes = SimdLevel.Auto.Lanes(), taps = shape.Kernel * shape.Kernel, columns = exchanged ? shape.InChannels : shape.OutChannels, depth = exchanged ? shape.OutChannels : shape.InChannels;
+        float* packed = GradientScratch.Floats(GradientScratch.Use.Weights, (long)Panels.PaddedColumns(columns, lanes) * depth * taps);
+        PackBody body = new(weight, shape.OutChannels, shape.InChannels, taps, exchanged, packed, lanes);
+        pool.For(body.Pieces, body, nanoseconds: (double)columns * depth * taps);
+        return packed;
     }
 
     private static void Require(long expected, int found, string name)

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LowBitDiffusion.Formats;
 using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Cli.Commands;
@@ -29,6 +30,10 @@ internal static class CommonOptions
     /// <exception cref="InvalidRequestException">Another word.</exception>
     public static AttentionPrecision CheckedAttention(string word) =>
         OneOf("attention", word, new Dictionary<string, AttentionPrecision> { ["float"] = AttentionPrecision.Float, ["int8"] = AttentionPrecision.Int8 });
+
+    /// <summary>The type in which floats are stored that a word names.</summary>
+    /// <exception cref="InvalidRequestException">Another word.</exception>
+    public static DType CheckedFloatType(string word) => OneOf("float-type", word, new Dictionary<string, DType> { ["f32"] = DType.F32, ["f16"] = DType.F16, ["bf16"] = DType.BF16 });
 
     /// <summary>The number of threads that was asked for.</summary>
     /// <exception cref="InvalidRequestException">Out of range.</exception>

@@ -9,8 +9,6 @@ namespace LowBitDiffusion.Cli.Commands;
 /// <summary><c>lbd convert</c>: writes a model as a folder in diffusers' layout.</summary>
 internal sealed class ConvertCommand : CliCommand
 {
-    private static readonly Dictionary<string, DType> s_floatTypes = new() { ["f32"] = DType.F32, ["f16"] = DType.F16, ["bf16"] = DType.BF16 };
-
     private readonly Option<string> _model = new("--model", "-m")
     {
         Description = "Stable Diffusion 1.x, 2.x or XL in one file (.safetensors, .ckpt), or a float model's folder.",
@@ -52,7 +50,7 @@ internal sealed class ConvertCommand : CliCommand
         bool json = parsed.GetValue(_json);
         ConversionOptions options = new()
         {
-            FloatType = parsed.GetValue(_floatType) is { } type ? CommonOptions.OneOf("float-type", type, s_floatTypes) : null,
+            FloatType = parsed.GetValue(_floatType) is { } type ? CommonOptions.CheckedFloatType(type) : null,
             Overwrite = parsed.GetValue(_overwrite),
             Checkpoint = new CheckpointOptions { Ema = parsed.GetValue(_ema), PredictionType = parsed.GetValue(_prediction), ConfigFolder = parsed.GetValue(_config) },
         };
@@ -62,7 +60,7 @@ internal sealed class ConvertCommand : CliCommand
                 model, output, options, new DelegateProgress<ConversionProgress>(stage => progress.Report(new ProgressUpdate(stage.Fraction, stage.Component))), cancellationToken);
             return true;
         });
-        long bytes = Directory.EnumerateFiles(output, "*", SearchOption.AllDirectories).Sum(file => new FileInfo(file).Length);
+        long bytes = OutputPath.BytesOf(output);
         Terminal.Out.WriteLine(json ? JsonSerializer.Serialize(new { Model = model, Output = output, Bytes = bytes }, JsonText.Compact) : $"{output}: {Size.Format(bytes)}");
         return ExitCode.Success;
     }

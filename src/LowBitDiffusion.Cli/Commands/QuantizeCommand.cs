@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text;
 using LowBitDiffusion.Cli.Output;
-using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Quantization;
@@ -19,8 +18,6 @@ internal sealed class QuantizeCommand : CliCommand
     private static readonly Dictionary<string, RangeMethod> s_ranges = new() { ["mse"] = RangeMethod.Mse, ["minmax"] = RangeMethod.MinMax, ["ema"] = RangeMethod.EmaMinMax };
     private static readonly Dictionary<string, SplitInputs> s_splits =
         new() { ["none"] = SplitInputs.None, ["concatenations"] = SplitInputs.Concatenations, ["normalized"] = SplitInputs.Normalized };
-    private static readonly Dictionary<string, DType> s_floatTypes = new() { ["f32"] = DType.F32, ["f16"] = DType.F16, ["bf16"] = DType.BF16 };
-
     // The library's defaults are the command's; the two paths are given with every request.
     private static readonly QuantizationRequest s_defaults = new() { Model = "", Output = "" };
 
@@ -44,6 +41,7 @@ internal sealed class QuantizeCommand : CliCommand
         HelpName = "TIME",
     };
     private readonly Option<int?> _iterations = new("--iterations") { Description = "Iterations, in place of those that budget and paper give.", HelpName = "N" };
+    private readonly Option<int?> _samples = new("--samples") { Description = "Points of trajectories that the method learns from, in place of what budget and paper give.", HelpName = "N" };
     private readonly Option<bool> _resume = new("--resume") { Description = "Go on with a run that was stopped; its state is in the folder OUT.partial." };
     private readonly Option<int> _weightBits = new("--weight-bits", "-w") { Description = "Bits of weights, 2 to 8.", HelpName = "N", DefaultValueFactory = _ => s_defaults.WeightBits };
     private readonly Option<int> _activationBits = new("--activation-bits", "-a") { Description = "Bits of activations, 2 to 8.", HelpName = "N", DefaultValueFactory = _ => s_defaults.ActivationBits };
@@ -54,6 +52,11 @@ internal sealed class QuantizeCommand : CliCommand
     };
     private readonly Option<bool> _listRules = new("--list-rules") { Description = "Print the rules that hold, with --model also every layer's precision, and stop." };
     private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the calibration trajectories: so many timesteps get scales of their own. Default: the model's.", HelpName = "N" };
+    private readonly Option<int?> _trainingSteps = new("--training-steps")
+    {
+        Description = "Steps of the trajectories that efficientdm learns along; scales are then interpolated for the timesteps of --steps. Default: --steps.",
+        HelpName = "N",
+    };
     private readonly Option<float?> _guidance = new("--guidance") { Description = "Guidance of the calibration trajectories. Default: the model's.", HelpName = "G" };
     private readonly Option<int> _images = new("--images") { Description = "Calibration trajectories.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Images };
     private readonly Option<int> _batch = new("--batch") { Description = "Images drawn at once.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Batch };
@@ -80,7 +83,7 @@ internal sealed class QuantizeCommand : CliCommand
     {
         foreach (Option option in new Option[]
         {
-            _model, _out, _method, _weightBits, _activationBits, _budget, _iterations, _without, _resume, _rules, _listRules, _steps, _guidance, _images, _batch, _seed, _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
+            _model, _out, _method, _weightBits, _activationBits, _budget, _iterations, _samples, _without, _resume, _rules, _listRules, _steps, _trainingSteps, _guidance, _images, _batch, _seed, _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
             _reportImages, _overwrite, _threads, _json,
         })
         {
@@ -128,11 +131,13 @@ internal sealed class QuantizeCommand : CliCommand
         Without = parsed.GetValue(_without)?.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) ?? [],
         Budget = parsed.GetValue(_budget) is { } budget ? Duration.Parse("budget", budget) : s_defaults.Budget,
         Iterations = parsed.GetValue(_iterations),
+        Samples = parsed.GetValue(_samples),
         Resume = parsed.GetValue(_resume),
         WeightBits = CommonOptions.Checked("weight-bits", parsed.GetValue(_weightBits), 2, 8),
         ActivationBits = CommonOptions.Checked("activation-bits", parsed.GetValue(_activationBits), 2, 8),
         Rules = [.. (parsed.GetValue(_rules) ?? []).Select(PrecisionRules.Parse)],
         Steps = parsed.GetValue(_steps),
+        TrainingSteps = parsed.GetValue(_trainingSteps),
         GuidanceScale = parsed.GetValue(_guidance),
         Images = CommonOptions.Checked("images", parsed.GetValue(_images), 1, 1 << 20),
         Batch = CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
@@ -143,7 +148,7 @@ internal sealed class QuantizeCommand : CliCommand
         SymmetricWeights = parsed.GetValue(_symmetric),
         GroupChannels = CommonOptions.Checked("group-size", parsed.GetValue(_group), 0, 1 << 20),
         Attention = CommonOptions.CheckedAttention(parsed.GetValue(_attention)!),
-        FloatType = CommonOptions.OneOf("float-type", parsed.GetValue(_floatType)!, s_floatTypes),
+        FloatType = CommonOptions.CheckedFloatType(parsed.GetValue(_floatType)!),
         ReportImages = CommonOptions.Checked("report-images", parsed.GetValue(_reportImages), 0, 1 << 20),
         Overwrite = parsed.GetValue(_overwrite),
         Threads = CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
@@ -154,9 +159,10 @@ internal sealed class QuantizeCommand : CliCommand
     {
         (double start, double length) = stage.Stage switch
         {
+            "sampling" => (0.05, 0.02),
             "calibrating" => (0, learns ? 0.04 : 0.6),
             "quantizing" => learns ? (0.04, 0.01) : (0.6, 0.1),
-            "learning" => (0.05, 0.9),
+            "learning" => (0.07, 0.88),
             "measuring" => learns ? (0.95, 0.045) : (0.7, 0.28),
             _ => (0.995, 0.005),
         };

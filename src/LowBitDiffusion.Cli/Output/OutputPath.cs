@@ -1,6 +1,6 @@
 namespace LowBitDiffusion.Cli.Output;
 
-/// <summary>Refuses outputs that cannot be written before hours of work go into them.</summary>
+/// <summary>Refuses outputs that cannot be written before hours of work go into them, and weighs those that were.</summary>
 internal static class OutputPath
 {
     /// <summary>Checks the place of a file.</summary>
@@ -29,6 +29,9 @@ internal static class OutputPath
             Probe(path);
         });
     }
+
+    /// <summary>Bytes of all files in a folder.</summary>
+    public static long BytesOf(string folder) => Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories).Sum(file => new FileInfo(file).Length);
 
     private static void Probe(string folder)
     {

@@ -31,6 +31,9 @@ public sealed class Variable(string name, float[] value)
         if (_gradient is not null) Array.Clear(_gradient);
     }
 
+    /// <summary>Frees the gradient.</summary>
+    internal void Forget() => _gradient = null;
+
     /// <summary>Brings values back into their range after an optimizer's step: a quantizer's step must stay positive, its zero point a code.</summary>
     public void Limit()
     {

@@ -50,7 +50,7 @@ public sealed record MethodResult(IReadOnlyDictionary<string, QuantizedModule> M
 public static class QuantizationMethods
 {
     /// <summary>All of them, the baseline first.</summary>
-    public static IReadOnlyList<IQuantizationMethod> All { get; } = [new NearestRounding()];
+    public static IReadOnlyList<IQuantizationMethod> All { get; } = [new NearestRounding(), new QDiffusion(), new Tfmq(), new EfficientDm(), new DilateQuant()];
 
     /// <summary>The method of a name.</summary>
     /// <exception cref="InvalidRequestException">There is none.</exception>

@@ -29,6 +29,7 @@ public sealed class QuantizationRun : IDisposable
         if (request.ReportImages < 0) throw new InvalidRequestException("report images", $"expected 0 or more, found {request.ReportImages}");
         if (request.GroupChannels < 0) throw new InvalidRequestException("group channels", $"expected 0 or more, found {request.GroupChannels}");
         if (request.Iterations < 1) throw new InvalidRequestException("iterations", $"expected at least one, found {request.Iterations}");
+        if (request.Samples < 1) throw new InvalidRequestException("samples", $"expected at least one, found {request.Samples}");
         if (request.Budget <= TimeSpan.Zero) throw new InvalidRequestException("budget", $"expected a positive time, found {request.Budget}");
         if (request.FloatType is not (DType.F32 or DType.F16 or DType.BF16)) throw new InvalidRequestException("float type", $"expected F32, F16 or BF16, found {request.FloatType}");
         if (model.Quantization is { } quantization) throw new InvalidRequestException("model", $"{model.Folder.Path} is quantized already ({quantization.Method}), expected a float model");

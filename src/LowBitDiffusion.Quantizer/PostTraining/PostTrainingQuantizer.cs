@@ -19,26 +19,37 @@ public static class PostTrainingQuantizer
     public static IReadOnlyDictionary<string, QuantizedModule> Quantize(QuantizationRun run)
     {
         IReadOnlyDictionary<string, float[]> divisors = run.Start.Dilated ? Dilation(run) : new Dictionary<string, float[]>();
-        ActivationStatistics statistics = Calibrator.Run(run.Model, run.Networks, run.IsQuantized, run.Calibration, divisors, run.Stage("calibrating"), run.CancellationToken);
+        IReadOnlyDictionary<string, TimestepTable> tables = Tables(run, run.Networks, divisors);
         IProgress<double>? progress = run.Stage("quantizing");
         Dictionary<string, QuantizedModule> modules = [];
-        // Layers that read one value share its table, so that the executor sees at once that it is quantized once for all of them.
-        Dictionary<(ActivationRange, int), TimestepTable> tables = [];
         for (int i = 0; i < run.Layers.Count; i++)
         {
-            MatrixOp op = run.Layers[i].Op;
-            Precision precision = run.Rules.Of(op.Module);
-            if (!precision.IsFloat)
-            {
-                ActivationRange range = statistics.Modules[op.Module];
-                if (!tables.TryGetValue((range, precision.ActivationBits), out TimestepTable? table)) tables.Add((range, precision.ActivationBits), table = range.ToTable(precision.ActivationBits));
-                modules.Add(op.Module, QuantizeLayer(run, op, precision, table, range.SplitChannel, divisors.GetValueOrDefault(op.Module)));
-            }
-
+            ModuleInputs layer = run.Layers[i];
+            if (tables.TryGetValue(layer.Op.Module, out TimestepTable? table)) modules.Add(layer.Op.Module, QuantizeLayer(run, layer, table, divisors.GetValueOrDefault(layer.Op.Module)));
             progress?.Report((i + 1.0) / run.Layers.Count);
         }
 
         return modules;
+    }
+
+    /// <summary>Input quantizers of every quantized layer, from trajectories. Layers that read one value share one, so that the executor sees at once that it is quantized once for all of them.</summary>
+    /// <param name="run">The model and what is asked for.</param>
+    /// <param name="networks">Executes the network that is looked at: the float one, or one with other weights.</param>
+    /// <param name="divisors">Divisors of input channels by layer, or null.</param>
+    public static IReadOnlyDictionary<string, TimestepTable> Tables(QuantizationRun run, ObservedNetworkFactory networks, IReadOnlyDictionary<string, float[]>? divisors = null)
+    {
+        ActivationStatistics statistics = Calibrator.Run(run.Model, networks, run.IsQuantized, run.Calibration, divisors, run.Stage("calibrating"), run.CancellationToken);
+        Dictionary<(ActivationRange, int), TimestepTable> known = [];
+        Dictionary<string, TimestepTable> tables = [];
+        foreach ((string module, ActivationRange range) in statistics.Modules)
+        {
+            run.CancellationToken.ThrowIfCancellationRequested();
+            int bits = run.Rules.Of(module).ActivationBits;
+            if (!known.TryGetValue((range, bits), out TimestepTable? table)) known.Add((range, bits), table = range.ToTable(bits));
+            tables.Add(module, table);
+        }
+
+        return tables;
     }
 
     /// <summary>Divisors of the input channels of every quantized layer. Layers that read one value share them, and so its quantizer: each channel takes the least stretch that any of them allows.</summary>
@@ -55,8 +66,10 @@ public static class PostTrainingQuantizer
         return divisors;
     }
 
-    private static QuantizedModule QuantizeLayer(QuantizationRun run, MatrixOp op, Precision precision, TimestepTable table, int splitChannel, float[]? divisors)
+    private static QuantizedModule QuantizeLayer(QuantizationRun run, ModuleInputs layer, TimestepTable table, float[]? divisors)
     {
+        (MatrixOp op, int splitChannel) = (layer.Op, layer.SplitChannel);
+        Precision precision = run.Rules.Of(op.Module);
         int taps = Taps(op), channels = run.Request.GroupChannels;
         int group = channels > 0 && op.WeightShape[1] % channels == 0 && channels < op.WeightShape[1] ? channels * taps : 0;
         WeightQuantizerOptions settings = new(precision.WeightBits, run.Request.WeightRange, run.Request.SymmetricWeights || precision.WeightBits == 8, group, splitChannel);

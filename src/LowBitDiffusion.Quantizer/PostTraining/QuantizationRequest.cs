@@ -27,6 +27,9 @@ public sealed record QuantizationRequest
     /// <summary>Iterations in place of those that budget and paper give.</summary>
     public int? Iterations { get; init; }
 
+    /// <summary>Points of trajectories that a method learns from; null for the paper's number, or what the budget allows of it.</summary>
+    public int? Samples { get; init; }
+
     /// <summary>Whether a stopped run is taken up where it ended; without one, a run begins.</summary>
     public bool Resume { get; init; }
 
@@ -41,6 +44,9 @@ public sealed record QuantizationRequest
 
     /// <summary>Steps of the calibration trajectories: as many timesteps get scales of their own.</summary>
     public int? Steps { get; init; }
+
+    /// <summary>Steps of the trajectories that a method learns along, if not those of the calibration; scales are then learned for these timesteps and interpolated for the others.</summary>
+    public int? TrainingSteps { get; init; }
 
     /// <summary>Guidance scale of the calibration trajectories.</summary>
     public float? GuidanceScale { get; init; }

@@ -18,7 +18,7 @@ namespace LowBitDiffusion.Quantizer.Reconstruction;
 /// </summary>
 public sealed class BlockReconstruction
 {
-    private const int MeasuredBatches = 4;
+    private const int MeasuredBatches = 4, MeasuredIterations = 2;
 
     private readonly Graph _graph;
     private readonly GradientExecutor _quantized;
@@ -28,6 +28,7 @@ public sealed class BlockReconstruction
     private readonly ICalibrationSamples _samples;
     private readonly ReconstructionOptions _options;
     private readonly ReconstructionState _state;
+    private readonly WorkerPool _pool;
     private readonly Stopwatch _clock = new();
     private double _costDone;
 
@@ -45,7 +46,7 @@ public sealed class BlockReconstruction
     {
         int batch = graph.Inputs["timestep"].Shape[0];
         if (samples.Count < batch) throw new InvalidRequestException("samples", $"a mini-batch has {batch}, found {samples.Count}");
-        (_graph, _units, _samples, _options) = (graph, units, samples, options);
+        (_graph, _units, _samples, _options, _pool) = (graph, units, samples, options, pool);
         _quantized = new GradientExecutor(quantized, pool);
         _plain = new GradientExecutor(new TrainingModel(weights), pool);
         _variables = [.. units.Select(unit => new UnitVariables(quantized, unit, options))];
@@ -70,9 +71,10 @@ public sealed class BlockReconstruction
         _clock.Restart();
         try
         {
+            UnitFeed feed = Feed(SampleCount);
             for (; _state.Unit < _units.Count; (_state.Unit, _state.Iteration) = (_state.Unit + 1, 0))
             {
-                if (_variables[_state.Unit].Learned.Count > 0) Learn(stateFile, progress, cancellationToken);
+                if (_variables[_state.Unit].Learned.Count > 0) Learn(feed, stateFile, progress, cancellationToken);
             }
         }
         catch (OperationCanceledException)
@@ -91,16 +93,57 @@ public sealed class BlockReconstruction
         ];
     }
 
-    private void Learn(string? stateFile, IProgress<ReconstructionProgress>? progress, CancellationToken cancellationToken)
+    /// <summary>Measures what learning will cost, on one mini-batch; changes nothing.</summary>
+    /// <param name="cancellationToken">Checked between nodes.</param>
+    /// <returns>Seconds of one iteration of every unit, and of gathering the inputs and targets of every unit for one sample.</returns>
+    public (double Iteration, double Sample) MeasureCost(CancellationToken cancellationToken = default)
+    {
+        double iteration = 0, sample = 0;
+        int batch = _graph.Inputs["timestep"].Shape[0];
+        foreach (UnitVariables variables in _variables) variables.SetLearning(false);
+        UnitFeed feed = Feed(batch);
+        for (_state.Unit = 0; _state.Unit < _units.Count; _state.Unit++)
+        {
+            (ReconstructionUnit unit, UnitVariables variables) = (_units[_state.Unit], _variables[_state.Unit]);
+            if (variables.Learned.Count == 0) continue;
+            float[][] values = [.. variables.Learned.Select(learned => (float[])learned.Variable.Value.Clone())];
+            Stopwatch clock = Stopwatch.StartNew();
+            feed.Open(_state.Unit, cancellationToken);
+            sample += clock.Elapsed.TotalSeconds / batch;
+            variables.SetLearning(true);
+            // The last iteration has all terms of the loss. The first time compiles code and allocates memory.
+            _state.Iteration = _options.Iterations - 1;
+            Iterate(unit, variables, feed, cancellationToken);
+            clock.Restart();
+            for (int i = 0; i < MeasuredIterations; i++) Iterate(unit, variables, feed, cancellationToken);
+            iteration += clock.Elapsed.TotalSeconds / MeasuredIterations;
+            for (int i = 0; i < values.Length; i++) values[i].CopyTo(variables.Learned[i].Variable.Value, 0);
+            variables.SetLearning(false);
+            variables.Rest();
+        }
+
+        (_state.Unit, _state.Iteration) = (0, 0);
+        return (iteration, sample);
+    }
+
+    /// <summary>Samples that are learned from: as many as fit in memory.</summary>
+    private int SampleCount => (int)Math.Clamp(
+        _options.MemoryLimit / (sizeof(float) * UnitFeed.ElementsPerSample(_graph, _units, KeepsFloatInputs)), _graph.Inputs["timestep"].Shape[0], _samples.Count);
+
+    private bool KeepsFloatInputs => _options.QuantizedInputShare < 1;
+
+    private UnitFeed Feed(int count) => new(_graph, _units, _quantized, _plain, _samples, count, KeepsFloatInputs);
+
+    private void Learn(UnitFeed feed, string? stateFile, IProgress<ReconstructionProgress>? progress, CancellationToken cancellationToken)
     {
         ReconstructionUnit unit = _units[_state.Unit];
         UnitVariables variables = _variables[_state.Unit];
-        UnitData data = UnitData.Capture(_graph, unit, _quantized, _plain, _samples, _options.QuantizedInputShare < 1, cancellationToken);
-        if (_state.Iteration == 0) _state.Sqnr[2 * _state.Unit] = Measure(unit, data, cancellationToken);
+        feed.Open(_state.Unit, cancellationToken);
+        if (_state.Iteration == 0) _state.Sqnr[2 * _state.Unit] = Measure(unit, feed, cancellationToken);
         variables.SetLearning(true);
         while (_state.Iteration < _options.Iterations)
         {
-            double loss = Iterate(unit, variables, data, cancellationToken);
+            double loss = Iterate(unit, variables, feed, cancellationToken);
             _state.Iteration++;
             _state.LossSum += loss;
             _costDone += Cost(_state.Unit);
@@ -122,14 +165,15 @@ public sealed class BlockReconstruction
 
         RequireFinite(unit, variables);
         variables.SetLearning(false);
-        _state.Sqnr[2 * _state.Unit + 1] = Measure(unit, data, cancellationToken);
+        variables.Rest();
+        _state.Sqnr[2 * _state.Unit + 1] = Measure(unit, feed, cancellationToken);
     }
 
     /// <summary>One update; returns the reconstruction loss.</summary>
-    private double Iterate(ReconstructionUnit unit, UnitVariables variables, UnitData data, CancellationToken cancellationToken)
+    private double Iterate(ReconstructionUnit unit, UnitVariables variables, UnitFeed feed, CancellationToken cancellationToken)
     {
         ulong seed = Mix.Hash(_options.Seed ^ Mix.Hash(((ulong)_state.Unit << 32) + (ulong)_state.Iteration));
-        UnitBatch batch = data.Batch(Draw(seed, data.Count), _options.QuantizedInputShare, seed);
+        UnitBatch batch = feed.Batch(Draw(seed, feed.Count), _options.QuantizedInputShare, seed);
         RunSettings settings = new() { Timesteps = batch.Timesteps, Drop = _options.QuantizationKeep < 1 ? new QuantizationDrop(_options.QuantizationKeep, seed) : null };
         foreach (LearnedVariable learned in variables.Learned) learned.Variable.ClearGradient();
 
@@ -148,10 +192,10 @@ public sealed class BlockReconstruction
         if (Schedules.AdaRoundBeta(_state.Iteration, _options.Iterations, _options.FirstExponent, _options.LastExponent, _options.Warmup) is { } beta)
         {
             foreach (RoundedWeight weight in variables.Rounded.Where(weight => weight.Alpha.Trainable))
-                AdaRound.AddRegulariserGradient(weight.Alpha.Value, beta, _options.RegulariserWeight, weight.Alpha.Gradient);
+                AdaRound.AddRegulariserGradient(weight.Alpha.Value, beta, _options.RegulariserWeight, weight.Alpha.Gradient, _pool);
         }
 
-        foreach (LearnedVariable learned in variables.Learned) learned.Step(_state.Iteration, _options.Iterations);
+        foreach (LearnedVariable learned in variables.Learned) learned.Step(_state.Iteration, _options.Iterations, _pool);
         return loss;
     }
 
@@ -170,13 +214,13 @@ public sealed class BlockReconstruction
     }
 
     /// <summary>Signal to quantization noise of a unit's outputs in decibels.</summary>
-    private float Measure(ReconstructionUnit unit, UnitData data, CancellationToken cancellationToken)
+    private float Measure(ReconstructionUnit unit, UnitFeed feed, CancellationToken cancellationToken)
     {
         int size = _graph.Inputs["timestep"].Shape[0];
         double signal = 0, noise = 0;
-        for (int first = 0; first + size <= Math.Min(data.Count, MeasuredBatches * size); first += size)
+        for (int first = 0; first + size <= Math.Min(feed.Count, MeasuredBatches * size); first += size)
         {
-            UnitBatch batch = data.Batch([.. Enumerable.Range(first, size)], 1, 0);
+            UnitBatch batch = feed.Batch([.. Enumerable.Range(first, size)], 1, 0);
             Tape tape = _quantized.Run(batch.Inputs, unit.Outputs.ToArray(), new RunSettings { Timesteps = batch.Timesteps, Record = false }, cancellationToken);
             foreach (Node output in unit.Outputs)
             {
@@ -196,7 +240,7 @@ public sealed class BlockReconstruction
     {
         foreach (LearnedVariable learned in variables.Learned)
         {
-            if (learned.Variable.Value.Any(value => !float.IsFinite(value))) throw new TrainingDivergedException(unit.Name, learned.Optimizer.Steps, $"'{learned.Variable.Name}' is not finite");
+            if (learned.Diverged) throw new TrainingDivergedException(unit.Name, learned.Optimizer.Steps, $"'{learned.Variable.Name}' is not finite");
         }
     }
 

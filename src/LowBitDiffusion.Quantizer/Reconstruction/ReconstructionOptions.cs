@@ -1,13 +1,13 @@
 namespace LowBitDiffusion.Quantizer.Reconstruction;
 
-/// <summary>How units are learned. The defaults are BRECQ's as Q-Diffusion and TFMQ-DM have them; a rate of zero leaves its variables as they are.</summary>
+/// <summary>How units are learned. The schedule of rounding is BRECQ's as Q-Diffusion and TFMQ-DM have it; a rate of zero leaves its variables as they are.</summary>
 public sealed record ReconstructionOptions
 {
     /// <summary>Updates of each unit.</summary>
     public int Iterations { get; init; } = 20_000;
 
-    /// <summary>Learning rate of AdaRound's α, constant.</summary>
-    public double RoundingRate { get; init; } = 1e-3;
+    /// <summary>Learning rate of AdaRound's α, constant (1e-3 in the papers).</summary>
+    public double RoundingRate { get; init; }
 
     /// <summary>λ, weight of AdaRound's regulariser.</summary>
     public double RegulariserWeight { get; init; } = 0.01;
@@ -23,6 +23,9 @@ public sealed record ReconstructionOptions
 
     /// <summary>Learning rate of float weights under straight-through rounding, falling to zero as a cosine (as all that follow).</summary>
     public double WeightRate { get; init; }
+
+    /// <summary>Whether that rate is multiplied by the mean of the weight's steps, so that the weights of all layers move alike within their grids.</summary>
+    public bool RelativeWeightRate { get; init; }
 
     /// <summary>Learning rate of the weights' steps.</summary>
     public double WeightStepRate { get; init; }
@@ -47,6 +50,16 @@ public sealed record ReconstructionOptions
 
     /// <summary>Seed of batches and omissions.</summary>
     public ulong Seed { get; init; }
+
+    /// <summary>The rates that are not zero, by name in snake case.</summary>
+    public IReadOnlyDictionary<string, double> Rates => new (string Name, double Value)[]
+    {
+        ("rounding_rate", RoundingRate), ("weight_rate", WeightRate), ("weight_step_rate", WeightStepRate), ("adapter_rate", AdapterRate), ("input_step_rate", InputStepRate),
+        ("input_zero_point_rate", InputZeroPointRate),
+    }.Where(rate => rate.Value > 0).ToDictionary(rate => rate.Name, rate => rate.Value);
+
+    /// <summary>Bytes of inputs and targets that are kept at once; where those of all samples would take more, the first samples are used.</summary>
+    public long MemoryLimit { get; init; } = 3L << 29;
 
     /// <summary>Iterations between two savings of the state.</summary>
     public int SaveEvery { get; init; } = 500;

@@ -4,24 +4,6 @@ using LowBitDiffusion.Quantizer.Training;
 
 namespace LowBitDiffusion.Quantizer.Reconstruction;
 
-/// <summary>A variable with its optimizer.</summary>
-/// <param name="variable">The variable.</param>
-/// <param name="rate">Learning rate at the start.</param>
-/// <param name="constant">Whether the rate stays, or falls to zero as a cosine.</param>
-internal sealed class LearnedVariable(Variable variable, double rate, bool constant)
-{
-    public Variable Variable { get; } = variable;
-
-    /// <summary>Made when the unit's turn comes.</summary>
-    public Adam Optimizer => field ??= new Adam(Variable.Value.Length);
-
-    public void Step(int iteration, int iterations)
-    {
-        Optimizer.Step(Variable.Value, Variable.Gradient, constant ? rate : Schedules.Cosine(rate, iteration, iterations));
-        Variable.Limit();
-    }
-}
-
 /// <summary>What is learned of a unit's layers, and how fast.</summary>
 internal sealed class UnitVariables
 {
@@ -33,7 +15,8 @@ internal sealed class UnitVariables
         List<LearnedVariable> learned = [];
         void Add(Variable variable, double rate, bool constant = false)
         {
-            if (rate > 0) learned.Add(new LearnedVariable(variable, rate, constant));
+            // Layers that read one value may share its quantizer.
+            if (rate > 0 && learned.All(known => known.Variable != variable)) learned.Add(new LearnedVariable(variable, rate, constant ? Schedules.Constant : Schedules.Cosine));
         }
 
         double StepRate(Variable steps, double rate) => options.RelativeStepRates ? rate * steps.Value.Average() : rate;
@@ -42,7 +25,7 @@ internal sealed class UnitVariables
             if (layer.Weight is RoundedWeight rounded) Add(rounded.Alpha, options.RoundingRate, constant: true);
             if (layer.Weight is LearnedWeight weight)
             {
-                Add(weight.Base, options.WeightRate);
+                Add(weight.Base, options.RelativeWeightRate ? options.WeightRate * weight.Scales.Value.Average() : options.WeightRate);
                 Add(weight.Scales, StepRate(weight.Scales, options.WeightStepRate));
                 foreach (Variable factor in weight.Adapter) Add(factor, options.AdapterRate);
             }
@@ -63,7 +46,12 @@ internal sealed class UnitVariables
     /// <summary>Opens the unit for learning, or closes it: variables fixed, rounding decided.</summary>
     public void SetLearning(bool learning)
     {
-        foreach (Variable variable in _layers.SelectMany(layer => layer.Variables)) variable.Trainable = false;
+        foreach (FakeQuantizedLayer layer in _layers)
+        {
+            foreach (Variable variable in layer.Variables) variable.Trainable = false;
+            layer.Weight.Settled = !learning;
+        }
+
         foreach (RoundedWeight weight in Rounded)
         {
             weight.Hard = !learning;
@@ -72,5 +60,11 @@ internal sealed class UnitVariables
 
         if (!learning) return;
         foreach (LearnedVariable learned in Learned) learned.Variable.Trainable = true;
+    }
+
+    /// <summary>Frees what only learning needs.</summary>
+    public void Rest()
+    {
+        foreach (LearnedVariable learned in Learned) learned.Rest();
     }
 }

@@ -90,7 +90,7 @@ public sealed class GuidedSampler
         if (seeds.Count != Images) throw new InvalidRequestException("seeds", $"expected {Images}, one per image, found {seeds.Count}");
         IScheduler scheduler = _plan.CreateScheduler(Images);
         INoiseGenerator noise = NoiseGenerators.CreateBatch(NoiseSource.TorchCpu, [.. seeds]);
-        Guidance guidance = new(Images, (int)ImageShape.Elements, predictionLength / NetworkBatch, Guided ? _plan.Guidance : null, _dropsVariance);
+        Guidance guidance = GuidanceOf(predictionLength);
         float[] sample = new float[_sampleLength], input = new float[NetworkBatch * (int)ImageShape.Elements], output = new float[predictionLength], prediction = new float[guidance.PredictionLength];
         noise.FillNormal(sample);
         for (int i = 0; i < sample.Length; i++) sample[i] *= scheduler.InitialNoiseSigma;
@@ -107,4 +107,23 @@ public sealed class GuidedSampler
 
         return sample;
     }
+
+    /// <summary>What the sampler makes of the network's output: the guided predictions of <see cref="Images"/> pictures.</summary>
+    internal float[] Guide(ReadOnlySpan<float> output)
+    {
+        Guidance guidance = GuidanceOf(output.Length);
+        float[] prediction = new float[guidance.PredictionLength];
+        guidance.Combine(output, prediction);
+        return prediction;
+    }
+
+    /// <summary>The gradient of a network's output of <paramref name="outputLength"/> elements, from that of the guided predictions.</summary>
+    internal float[] GuideBackward(ReadOnlySpan<float> gradient, int outputLength)
+    {
+        float[] output = new float[outputLength];
+        GuidanceOf(outputLength).Backward(gradient, output);
+        return output;
+    }
+
+    private Guidance GuidanceOf(int outputLength) => new(Images, (int)ImageShape.Elements, outputLength / NetworkBatch, Guided ? _plan.Guidance : null, _dropsVariance);
 }

@@ -10,6 +10,9 @@ public sealed record SamplingSettings(int Steps, float GuidanceScale = 1)
     // Many steps of a large network cost hours and show little that fewer do not: tables are looked up by the nearest timestep.
     private const int DefaultSteps = 20;
 
+    /// <summary>DDIM's η: 0 deterministic, 1 as much noise as DDPM. Other samplers ignore it.</summary>
+    public float Eta { get; init; }
+
     /// <summary>Rows of pixels; null for the model's own.</summary>
     public int? Height { get; init; }
 
@@ -36,5 +39,6 @@ public sealed record SamplingSettings(int Steps, float GuidanceScale = 1)
         Width = Width,
         Steps = Steps,
         GuidanceScale = GuidanceScale,
+        Eta = Eta,
     };
 }

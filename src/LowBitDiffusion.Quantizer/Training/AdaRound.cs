@@ -136,8 +136,14 @@ public sealed class AdaRound
     }
 
     /// <summary>Adds <c>λ·dR/dα</c> to a gradient.</summary>
-    public static void AddRegulariserGradient(ReadOnlySpan<float> alpha, double beta, double lambda, Span<float> gradient) =>
-        WideVectors.Map(alpha, gradient, default, gradient, new RegulariserGradient(beta, lambda));
+    public static void AddRegulariserGradient(ReadOnlyMemory<float> alpha, double beta, double lambda, Memory<float> gradient, WorkerPool? pool = null)
+    {
+        RegulariserGradient function = new(beta, lambda);
+        if (pool is null) Add(0, alpha.Length);
+        else pool.Chunks(alpha.Length, Vectors.Grain, Add);
+
+        void Add(int start, int end) => WideVectors.Map(alpha.Span[start..end], gradient.Span[start..end], default, gradient.Span[start..end], function);
+    }
 
     /// <summary>
     /// The papers' reconstruction loss and its gradient: the squared error summed over channels and averaged over images and pixels

@@ -3,6 +3,9 @@ namespace LowBitDiffusion.Quantizer.Training;
 /// <summary>Numbers that change while a network is trained.</summary>
 public static class Schedules
 {
+    /// <summary>The same throughout.</summary>
+    public static double Constant(double start, int step, int total) => start;
+
     /// <summary>Cosine annealing to zero: <c>(1 + cos(π·step/total))/2</c> of the start.</summary>
     public static double Cosine(double start, int step, int total) => start * (1 + Math.Cos(Math.PI * step / total)) / 2;
 

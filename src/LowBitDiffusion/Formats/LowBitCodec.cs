@@ -55,7 +55,7 @@ public static class LowBitCodec
         long[] inputShape = module.Input.Segments == 1 ? [timesteps] : [timesteps, module.Input.Segments];
 
         if (module.WeightBits == 8)
-            Add("weight", DType.I8, [.. module.WeightShape.Select(dimension => (long)dimension)], () => MemoryMarshal.AsBytes(module.Codes.AsSpan()).ToArray());
+            Add("weight", DType.I8, [.. module.WeightShape.Select(dimension => (long)dimension)], () => MemoryMarshal.AsBytes(Codes(module).AsSpan()).ToArray());
         else
             Add("weight_packed", DType.U8, [n, BitPacking.RowBytes(module.Depth, module.WeightBits)], () => BitPacking.Pack(UnsignedCodes(module, columns), module.Depth, module.WeightBits));
         AddSingles("weight_scale", scaleShape, module.WeightScales);
@@ -73,19 +73,27 @@ public static class LowBitCodec
 
     private static byte[] UnsignedCodes(QuantizedModule module, int columns)
     {
-        byte[] codes = new byte[module.Codes.Length];
+        sbyte[] centred = Codes(module);
+        byte[] codes = new byte[centred.Length];
         int depth = module.Depth, taps = module.Taps;
         for (int i = 0; i < codes.Length; i++)
         {
             int row = i / depth, column = ScaleColumn(i % depth, taps, module.GroupSize, module.SplitChannel, columns);
             int zeroPoint = module.WeightZeroPoints?[row * columns + column] ?? 1 << (module.WeightBits - 1);
-            int code = module.Codes[i] + zeroPoint;
+            int code = centred[i] + zeroPoint;
             if (code < 0 || code >= 1 << module.WeightBits)
-                throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"'{module.Name}': code {module.Codes[i]} with zero point {zeroPoint} does not fit in {module.WeightBits} bits"));
+                throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"'{module.Name}': code {centred[i]} with zero point {zeroPoint} does not fit in {module.WeightBits} bits"));
             codes[i] = (byte)code;
         }
 
         return codes;
+    }
+
+    // Codes may be read or made at each call.
+    private static sbyte[] Codes(QuantizedModule module)
+    {
+        sbyte[] codes = module.Codes;
+        return codes.Length == module.WeightShape.Elements ? codes : throw new ArgumentException($"'{module.Name}': expected {module.WeightShape.Elements} codes, found {codes.Length}", nameof(module));
     }
 
     private static int Check(QuantizedModule module)
@@ -93,7 +101,6 @@ public static class LowBitCodec
         int n = module.OutChannels;
         int columns = module.WeightScales.Length / n;
         Require(module.WeightBits is >= 2 and <= 8, "weights have 2 to 8 bits");
-        Require(module.Codes.Length == module.WeightShape.Elements, "as many codes as weights");
         Require(columns > 0 && module.WeightScales.Length == n * columns, "scales for every output channel");
         Require(columns == (module.GroupSize > 0 ? module.Depth / module.GroupSize : columns == 2 && module.SplitChannel > 0 ? 2 : 1), "one scale per group, per half of a split or per output channel");
         Require(module.GroupSize == 0 || (module.GroupSize % module.Taps == 0 && module.Depth % module.GroupSize == 0), "groups of whole channels that divide the row");

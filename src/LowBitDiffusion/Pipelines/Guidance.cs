@@ -39,4 +39,19 @@ internal sealed class Guidance(int images, int imageLength, int predicted, float
             for (int i = 0; i < none.Length; i++) combined[i] = none[i] + g * (with[i] - none[i]);
         }
     }
+
+    /// <summary>The gradient of the network's output from that of the prediction: <c>de_condition = g·de</c>, <c>de_none = (1 − g)·de</c>; what is dropped has none.</summary>
+    public void Backward(ReadOnlySpan<float> prediction, Span<float> output)
+    {
+        output.Clear();
+        for (int image = 0; image < images; image++)
+        {
+            ReadOnlySpan<float> combined = prediction.Slice(image * _kept, _kept);
+            Span<float> with = output.Slice(image * predicted, _kept);
+            combined.CopyTo(with);
+            if (scale is not { } g) continue;
+            Span<float> none = output.Slice((images + image) * predicted, imageLength);
+            for (int i = 0; i < none.Length; i++) (with[i], none[i]) = (g * combined[i], (1 - g) * combined[i]);
+        }
+    }
 }

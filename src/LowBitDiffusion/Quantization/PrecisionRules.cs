@@ -57,6 +57,9 @@ public sealed class PrecisionRules
     /// <summary>The precision of a layer.</summary>
     public Precision Of(string module) => _rules.First(rule => Matches(rule.Glob, module)).Precision;
 
+    /// <summary>Whether no rule names a layer.</summary>
+    public bool IsStandard(string module) => !_rules.SkipLast(1).Any(rule => Matches(rule.Glob, module));
+
     /// <summary>Refuses overrides that match no layer: most likely a name that is spelt wrongly.</summary>
     /// <exception cref="InvalidRequestException">There is such a rule.</exception>
     public void CheckUsed(IReadOnlyCollection<string> modules)

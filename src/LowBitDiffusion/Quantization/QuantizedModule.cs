@@ -61,6 +61,22 @@ public sealed class QuantizedModule
     /// <summary>Length of one output's sum.</summary>
     public int Depth => InChannels * Taps;
 
+    /// <summary>The layer with another table for its input.</summary>
+    public QuantizedModule With(TimestepTable input) => new()
+    {
+        Name = Name,
+        WeightShape = WeightShape,
+        WeightBits = WeightBits,
+        Codes = Codes,
+        WeightScales = WeightScales,
+        WeightZeroPoints = WeightZeroPoints,
+        GroupSize = GroupSize,
+        Input = input,
+        SplitChannel = SplitChannel,
+        InputChannelScales = InputChannelScales,
+        Bias = Bias,
+    };
+
     /// <summary>
     /// Ranges of input channels within which one scale of weight and activation holds, in order: the whole input; one per group; the two halves of a split.
     /// The integer contract sums each range in int32 and the ranges in float, in this order.

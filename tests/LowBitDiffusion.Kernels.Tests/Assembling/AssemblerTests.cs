@@ -54,6 +54,7 @@ public sealed class AssemblerTests
         yield return WithAddress((code, address) => code.Vmovups128(address, new Zmm(12)), "vmovups {0},xmm12");
         yield return WithAddress((code, address) => code.Vmovups128(new Zmm(12), address), "vmovups xmm12,{0}");
         yield return WithAddress((code, address) => code.Vpbroadcastd(new Zmm(26), address), "vpbroadcastd zmm26,{0}");
+        yield return WithAddress((code, address) => code.Vpmovzxbd(new Zmm(29), address), "vpmovzxbd zmm29,{0}");
         yield return WithAddress((code, address) => code.Vpmulld(new Zmm(1), new Zmm(20), address), "vpmulld zmm1,zmm20,{0}");
         yield return WithAddress((code, address) => code.Vfmadd231ps(new Zmm(2), new Zmm(27), address), "vfmadd231ps zmm2,zmm27,{0}");
         yield return WithAddress((code, address) => code.Vfmadd213ps(new Zmm(20), new Zmm(3), address), "vfmadd213ps zmm20,zmm3,{0}");
@@ -82,6 +83,8 @@ public sealed class AssemblerTests
         yield return WithVectors((code, a, b, c) => code.Vmulps(a, b, c), "vmulps {0},{1},{2}");
         yield return WithVectors((code, a, b, c) => code.Vaddps(a, b, c), "vaddps {0},{1},{2}");
         yield return WithVectors((code, a, b, _) => code.Vpslld(a, b, 4), "vpslld {0},{1},4");
+        yield return WithVectors((code, a, b, c) => code.Vpaddb(a, b, c), "vpaddb {0},{1},{2}");
+        yield return WithVectors((code, a, b, _) => code.Vpsrld(a, b, 4), "vpsrld {0},{1},4");
         yield return WithVectors((code, a, b, _) => code.Vpsrad(a, b, 4), "vpsrad {0},{1},4");
         yield return WithVectors((code, a, b, _) => code.Vmovaps(a, b), "vmovaps {0},{1}");
         yield return WithVectors((code, a, b, _) => code.Vcvtdq2ps(a, b), "vcvtdq2ps {0},{1}");

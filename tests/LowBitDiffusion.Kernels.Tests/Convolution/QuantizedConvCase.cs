@@ -14,6 +14,9 @@ public enum CodeRange
     /// <summary>Any input code, weight codes −64 … 64.</summary>
     SevenBit,
 
+    /// <summary>Any input code, weight codes −z … 15 − z, with z from 0 to 15 by output channel and segment.</summary>
+    FourBitWithZeroPoints,
+
     /// <summary>All inputs 255, all weights 127: the largest sums there are.</summary>
     Largest,
 
@@ -115,6 +118,8 @@ public sealed record QuantizedConvCase(string Name, int Channels, int OutChannel
         yield return new("two segments, odd", 19, 33) { Segments = [7, 12], ZeroPoints = [3, 200], Kernel = (3, 3), Padding = same };
         yield return new("two segments, stride 2", 9, 16) { Segments = [5, 4], ZeroPoints = [0, 255], Kernel = (3, 3), Padding = same, Stride = 2, Batch = 2 };
         yield return new("groups of 32", 128, 48) { Segments = [32, 32, 32, 32], ZeroPoints = [1, 2, 3, 4], Codes = CodeRange.FourBit };
+        yield return new("groups of 32 with zero points", 128, 48) { Segments = [32, 32, 32, 32], ZeroPoints = [1, 2, 3, 4], Codes = CodeRange.FourBitWithZeroPoints };
+        yield return new("groups of 5 with zero points, 3×3", 15, 37) { Segments = [5, 5, 5], ZeroPoints = [255, 0], Codes = CodeRange.FourBitWithZeroPoints, Kernel = (3, 3), Padding = same };
         yield return new("a segment a channel", 7, 5) { Segments = [1, 1, 1, 1, 1, 1, 1], ZeroPoints = [9, 0, 255], Kernel = (3, 3), Padding = same };
 
         yield return new("image vector", 8, 21) { ImageVector = true, Batch = 3 };
@@ -153,7 +158,7 @@ public sealed record QuantizedConvCase(string Name, int Channels, int OutChannel
                 Padding = (random.Next(2), random.Next(2), random.Next(2), random.Next(2)),
                 Segments = first == 0 ? null : [first, channels - first],
                 ZeroPoints = [(byte)random.Next(256), (byte)random.Next(256)],
-                Codes = (CodeRange)random.Next(3),
+                Codes = (CodeRange)random.Next(4),
                 Bias = random.Next(2) == 0,
                 ImageVector = random.Next(2) == 0,
                 Residual = random.Next(2) == 0,

@@ -51,12 +51,19 @@ internal sealed unsafe class QuantizedConvProblem
         sbyte Weight(int i) => definition.Codes switch
         {
             CodeRange.FourBit => (sbyte)random.Next(-8, 8),
+            CodeRange.FourBitWithZeroPoints => (sbyte)(random.Next(16) - ZeroPoint(i)),
             CodeRange.SevenBit => (sbyte)random.Next(-64, 65),
             CodeRange.Largest => 127,
             CodeRange.Smallest => -127,
             CodeRange.Alternating => (sbyte)(i / 2 % 2 == 0 ? 127 : -127),
             _ => (sbyte)random.Next(-127, 128),
         };
+
+        int ZeroPoint(int i)
+        {
+            int channel = i / definition.Shape.Taps % definition.Channels;
+            return ((i / _geometry.Depth) + (5 * Array.FindIndex(_segments, s => channel < s.Start + s.Count))) % 16;
+        }
 
         byte Activation(int i)
         {

@@ -138,7 +138,7 @@ internal sealed class FakeQuantizationTests
         QuantizedWeight nearest = WeightQuantizer.Quantize(w, shape, options);
         LearnedWeight weight = new("m", w, shape, nearest, options, adapter ? (a, b) : null);
 
-        float[] values = weight.Forward(pool);
+        float[] values = weight.Values(pool);
         weight.Backward(pool, dy);
 
         float[] merged = adapter ? [.. w.Zip(LowRankAdapter.Delta(a, b, 2), (x, change) => x + change)] : w, zeros = Array.ConvertAll(nearest.ZeroPoints!, z => (float)z);

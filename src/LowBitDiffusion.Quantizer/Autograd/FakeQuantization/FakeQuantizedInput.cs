@@ -64,7 +64,6 @@ public sealed class FakeQuantizedInput
     {
         ChannelParameters[] images = Gather(module, shape, settings);
         int channels = shape.Channels, rows = shape.Positions;
-        Quantized codes = new(Last);
         float[] y = Vectors.Allocate(x.Length);
         pool.Chunks(shape[0] * rows, Math.Max(1, Vectors.Grain / channels), (start, end) =>
         {
@@ -73,8 +72,7 @@ public sealed class FakeQuantizedInput
                 ChannelParameters image = images[row / rows];
                 ReadOnlySpan<float> source = x.AsSpan(row * channels, channels);
                 Span<float> target = y.AsSpan(row * channels, channels);
-                Vectors.Map(source, image.Inverses, image.ZeroPoints, target, codes);
-                Vectors.Map(target, image.Steps, default, target, new Product());
+                image.Quantize(source, target, Last);
                 if (settings.Drop is { } drop) Omission.Of(drop, module).Replace(row * channels, source, ChannelScales, target);
             }
         });
@@ -91,7 +89,7 @@ public sealed class FakeQuantizedInput
         pool.Chunks(images.Length, 1, (n, _) =>
         {
             ChannelParameters image = images[n];
-            float[] upstream = new float[channels], steps = new float[channels], outside = new float[channels], buffer = new float[channels];
+            float[] upstream = new float[channels], steps = new float[channels], outside = new float[channels];
             for (int first = 0; first < rows; first += FlushRows)
             {
                 Array.Clear(steps);
@@ -99,15 +97,19 @@ public sealed class FakeQuantizedInput
                 for (int row = n * rows + first; row < n * rows + Math.Min(rows, first + FlushRows); row++)
                 {
                     ReadOnlySpan<float> source = x.AsSpan(row * channels, channels), gradient = dy.AsSpan(row * channels, channels);
-                    gradient.CopyTo(upstream);
-                    if (settings.Drop is { } drop) Omission.Of(drop, module).Clear(row * channels, upstream);
                     Span<float> result = dx.AsSpan(row * channels, channels);
-                    Vectors.Map(source, image.Inverses, image.ZeroPoints, result, new InsideMask(Last));
-                    Vectors.Map(result, upstream, default, result, new Product());
-                    Vectors.Map(upstream, result, outside, outside, new DifferencePlus());
-                    Vectors.Map(source, image.Inverses, image.ZeroPoints, buffer, new StepDerivative(Last));
-                    Vectors.Map(buffer, upstream, steps, steps, new ProductPlus());
-                    if (settings.Drop is not null) Vectors.Map(result, gradient, upstream, result, new PlusDifference());
+                    if (settings.Drop is { } drop)
+                    {
+                        gradient.CopyTo(upstream);
+                        Omission.Of(drop, module).Clear(row * channels, upstream);
+                        image.Propagate(source, upstream, result, steps, outside, Last);
+                        Vectors.Map(result, gradient, upstream, result, new PlusDifference());
+                    }
+                    else
+                    {
+                        image.Propagate(source, gradient, result, steps, outside, Last);
+                    }
+
                     if (image.InverseScales is { } inverse) Vectors.Map(result, inverse, default, result, new Product());
                 }
 
@@ -168,29 +170,43 @@ public sealed class FakeQuantizedInput
         return new ChannelParameters(entry, inverses, steps, zeroPoints, ChannelScales is null ? null : Array.ConvertAll(ChannelScales, s => 1 / s));
     }
 
-    private sealed record ChannelParameters(int Entry, float[] Inverses, float[] Steps, float[] ZeroPoints, float[]? InverseScales);
-
-    /// <summary>Centred code of a = x with b = inv and c = z.</summary>
-    private readonly struct Quantized(float last) : IFunction
+    private sealed record ChannelParameters(int Entry, float[] Inverses, float[] Steps, float[] ZeroPoints, float[]? InverseScales)
     {
-        public Vector256<float> Invoke(Vector256<float> a, Vector256<float> b, Vector256<float> c) => FakeQuantizer.Clamp(FakeQuantizer.Code(a * b, c), last) - c;
-    }
+        /// <summary>The quantized values of a row.</summary>
+        public void Quantize(ReadOnlySpan<float> x, Span<float> y, float last)
+        {
+            int lanes = Vector256<float>.Count, i = 0;
+            for (; i <= x.Length - lanes; i += lanes)
+            {
+                Vector256<float> z = Vector256.Create(ZeroPoints, i);
+                ((FakeQuantizer.Clamp(FakeQuantizer.Code(Vector256.Create(x.Slice(i, lanes)) * Vector256.Create(Inverses, i), z), last) - z) * Vector256.Create(Steps, i)).CopyTo(y[i..]);
+            }
 
-    /// <summary>1 where the code is within range.</summary>
-    private readonly struct InsideMask(float last) : IFunction
-    {
-        public Vector256<float> Invoke(Vector256<float> a, Vector256<float> b, Vector256<float> c) => Vector256<float>.One & FakeQuantizer.Inside(FakeQuantizer.Code(a * b, c), last);
-    }
+            for (; i < x.Length; i++) y[i] = (Math.Clamp(MathF.Round(x[i] * Inverses[i]) + ZeroPoints[i], 0, last) - ZeroPoints[i]) * Steps[i];
+        }
 
-    private readonly struct StepDerivative(float last) : IFunction
-    {
-        public Vector256<float> Invoke(Vector256<float> a, Vector256<float> b, Vector256<float> c) => FakeQuantizer.StepDerivative(a * b, c, last);
-    }
+        /// <summary>Gradient of a row; adds what each channel contributes to the gradient of its step, and the gradients that are outside the codes' range.</summary>
+        public void Propagate(ReadOnlySpan<float> x, ReadOnlySpan<float> gradient, Span<float> result, Span<float> steps, Span<float> outside, float last)
+        {
+            int lanes = Vector256<float>.Count, i = 0;
+            for (; i <= x.Length - lanes; i += lanes)
+            {
+                Vector256<float> z = Vector256.Create(ZeroPoints, i), u = Vector256.Create(x.Slice(i, lanes)) * Vector256.Create(Inverses, i), g = Vector256.Create(gradient.Slice(i, lanes));
+                Vector256<float> inside = FakeQuantizer.Inside(FakeQuantizer.Code(u, z), last);
+                (g & inside).CopyTo(result[i..]);
+                (Vector256.Create<float>(steps.Slice(i, lanes)) + g * FakeQuantizer.StepDerivative(u, z, last)).CopyTo(steps[i..]);
+                (Vector256.Create<float>(outside.Slice(i, lanes)) + (g & ~inside)).CopyTo(outside[i..]);
+            }
 
-    /// <summary>(a − b) + c.</summary>
-    private readonly struct DifferencePlus : IFunction
-    {
-        public Vector256<float> Invoke(Vector256<float> a, Vector256<float> b, Vector256<float> c) => a - b + c;
+            for (; i < x.Length; i++)
+            {
+                float u = x[i] * Inverses[i], code = MathF.Round(u) + ZeroPoints[i];
+                bool inside = code >= 0 && code <= last;
+                result[i] = inside ? gradient[i] : 0;
+                steps[i] += gradient[i] * (Math.Clamp(code, 0, last) - ZeroPoints[i] - (inside ? u : 0));
+                if (!inside) outside[i] += gradient[i];
+            }
+        }
     }
 
     /// <summary>a + (b − c).</summary>

@@ -46,6 +46,10 @@ public sealed class FakeQuantizedLayer(FakeQuantizedWeight weight, FakeQuantized
         return new FakeQuantizedLayer(new LearnedWeight(module.Name, Dilated(module, weight), module.WeightShape, WeightOf(module), OptionsOf(module), adapter), InputOf(module));
     }
 
+    /// <summary>A layer whose weight is decided; the steps of its input can be learned.</summary>
+    /// <param name="module">The layer in integers.</param>
+    public static FakeQuantizedLayer Decided(QuantizedModule module) => new(new FrozenWeight(WeightOf(module), module.WeightShape, OptionsOf(module)), InputOf(module));
+
     /// <summary>The layer in integers.</summary>
     /// <param name="op">The layer.</param>
     /// <param name="bias">Its bias, or null.</param>

@@ -10,6 +10,8 @@ namespace LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
 /// </summary>
 public abstract class FakeQuantizedWeight
 {
+    private float[]? _settled;
+
     private protected FakeQuantizedWeight(TensorShape shape, WeightQuantizerOptions options)
     {
         (Shape, Options) = (shape, options);
@@ -25,16 +27,26 @@ public abstract class FakeQuantizedWeight
     /// <summary>What can be learned.</summary>
     public abstract IReadOnlyList<Variable> Variables { get; }
 
+    /// <summary>Whether the weight does not change until this is set again, so that it is computed once.</summary>
+    internal bool Settled
+    {
+        get;
+        set => (field, _settled) = (value, null);
+    }
+
     /// <summary>The parts of the weight with a step of their own.</summary>
     internal WeightRanges Ranges { get; }
 
-    /// <summary>The codes that <see cref="Forward"/> stands for (that learned rounding decides on), for the runtime.</summary>
+    /// <summary>The codes that <see cref="Values"/> stands for (that learned rounding decides on), for the runtime.</summary>
     public abstract QuantizedWeight Export();
 
-    /// <summary>The weight that the layer uses, row-major.</summary>
-    internal abstract float[] Forward(WorkerPool pool);
+    /// <summary>The weight that the layer uses, row-major; must not be written to.</summary>
+    internal float[] Values(WorkerPool pool) => Settled ? _settled ??= Forward(pool) : Forward(pool);
 
-    /// <summary>Adds to the variables' gradients for a gradient of <see cref="Forward"/>.</summary>
+    /// <summary>Computes the weight that the layer uses, row-major.</summary>
+    private protected abstract float[] Forward(WorkerPool pool);
+
+    /// <summary>Adds to the variables' gradients for a gradient of <see cref="Values"/>.</summary>
     internal abstract void Backward(WorkerPool pool, float[] gradient);
 }
 
@@ -52,7 +64,7 @@ public sealed class FrozenWeight(QuantizedWeight weight, TensorShape shape, Weig
     /// <inheritdoc/>
     public override QuantizedWeight Export() => weight;
 
-    internal override float[] Forward(WorkerPool pool) => _values;
+    private protected override float[] Forward(WorkerPool pool) => _values;
 
     internal override void Backward(WorkerPool pool, float[] gradient)
     {

@@ -13,7 +13,7 @@ namespace LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
 internal static class FakeQuantizer
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Code(Vector256<float> u, Vector256<float> z) => Vector256.Round(u, MidpointRounding.ToEven) + z;
+    public static Vector256<float> Code(Vector256<float> u, Vector256<float> z) => Vector256.Round(u) + z;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Clamp(Vector256<float> code, float last) => Vector256.Min(Vector256.Max(code, Vector256<float>.Zero), Vector256.Create(last));

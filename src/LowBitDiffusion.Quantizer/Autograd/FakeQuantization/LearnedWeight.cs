@@ -23,6 +23,7 @@ public sealed class LearnedWeight : FakeQuantizedWeight
     private readonly int _rank;
     private readonly Variable? _a;
     private readonly Variable? _b;
+    private float[]? _merged;
 
     /// <summary>Creates the weight.</summary>
     /// <param name="name">The module's name; variables are called <c>name.weight</c>, <c>name.weight_scales</c>, <c>name.lora_a</c>, <c>name.lora_b</c>.</param>
@@ -74,26 +75,22 @@ public sealed class LearnedWeight : FakeQuantizedWeight
         return new QuantizedWeight(codes, [.. Scales.Value], _storedZeroPoints);
     }
 
-    internal override float[] Forward(WorkerPool pool)
+    private protected override float[] Forward(WorkerPool pool)
     {
-        float[] merged = Merged(pool), values = Vectors.Allocate(merged.Length);
+        float[] merged = _merged = Merged(pool), values = Vectors.Allocate(merged.Length);
         Ranges.For(pool, (entry, offset, count) =>
             Vectors.Map(merged.AsSpan(offset, count), default, default, values.AsSpan(offset, count), new Rounded(Scales.Value[entry], _zeroPoints[entry], _last)));
         return values;
     }
 
+    /// <summary>Gradients at the values of the last <see cref="Forward"/>.</summary>
     internal override void Backward(WorkerPool pool, float[] gradient)
     {
-        float[] merged = Merged(pool), inside = Vectors.Allocate(merged.Length), steps = Vectors.Allocate(merged.Length), scales = new float[Scales.Value.Length];
+        float[] merged = _merged ?? throw new InvalidOperationException("there was no forward pass"), inside = Vectors.Allocate(merged.Length), scales = new float[Scales.Value.Length];
         Ranges.For(pool, (entry, offset, count) =>
         {
             Range part = offset..(offset + count);
-            (float d, float z) = (Scales.Value[entry], _zeroPoints[entry]);
-            Vectors.Map(merged.AsSpan(part), gradient.AsSpan(part), default, inside.AsSpan(part), new InsideGradient(d, z, _last));
-            Vectors.Map(merged.AsSpan(part), gradient.AsSpan(part), default, steps.AsSpan(part), new StepGradient(d, z, _last));
-            double sum = 0;
-            foreach (float step in steps.AsSpan(part)) sum += step;
-            scales[entry] = (float)sum;
+            scales[entry] = Propagate(merged.AsSpan(part), gradient.AsSpan(part), inside.AsSpan(part), Scales.Value[entry], _zeroPoints[entry], _last);
         });
         if (Scales.Trainable) Scales.AddGradient(scales);
         if (Base.Trainable) Base.AddGradient(inside);
@@ -106,6 +103,38 @@ public sealed class LearnedWeight : FakeQuantizedWeight
         LayerGradients.Forward(pool, shape, inside, _a.Value, default, db);
         _a.AddGradient(da);
         _b.AddGradient(db);
+    }
+
+    /// <summary>Passes on the gradient where codes are within range; returns that of the step.</summary>
+    private static float Propagate(ReadOnlySpan<float> merged, ReadOnlySpan<float> gradient, Span<float> inside, float d, float z, float last)
+    {
+        const int run = 64;
+        int lanes = Vector256<float>.Count;
+        (Vector256<float> steps, Vector256<float> zeros) = (Vector256.Create(d), Vector256.Create(z));
+        double sum = 0;
+        int i = 0;
+        while (i <= merged.Length - lanes)
+        {
+            Vector256<float> partial = default;
+            for (int end = Math.Min(i + run * lanes, merged.Length / lanes * lanes); i < end; i += lanes)
+            {
+                Vector256<float> u = Vector256.Create(merged.Slice(i, lanes)) / steps, g = Vector256.Create(gradient.Slice(i, lanes));
+                (g & FakeQuantizer.Inside(FakeQuantizer.Code(u, zeros), last)).CopyTo(inside[i..]);
+                partial += g * FakeQuantizer.StepDerivative(u, zeros, last);
+            }
+
+            sum += Vector256.Sum(partial);
+        }
+
+        for (; i < merged.Length; i++)
+        {
+            float u = merged[i] / d, code = MathF.Round(u) + z;
+            bool within = code >= 0 && code <= last;
+            inside[i] = within ? gradient[i] : 0;
+            sum += gradient[i] * (Math.Clamp(code, 0, last) - z - (within ? u : 0));
+        }
+
+        return (float)sum;
     }
 
     private LayerShape AdapterShape => LayerShape.Linear(Shape[0], (int)(Shape.Elements / Shape[0]), _rank);
@@ -121,15 +150,5 @@ public sealed class LearnedWeight : FakeQuantizedWeight
     private readonly struct Rounded(float d, float z, float last) : IFunction
     {
         public Vector256<float> Invoke(Vector256<float> a, Vector256<float> b, Vector256<float> c) => (FakeQuantizer.Clamp(FakeQuantizer.Code(a / Vector256.Create(d), Vector256.Create(z)), last) - Vector256.Create(z)) * d;
-    }
-
-    private readonly struct InsideGradient(float d, float z, float last) : IFunction
-    {
-        public Vector256<float> Invoke(Vector256<float> a, Vector256<float> b, Vector256<float> c) => b & FakeQuantizer.Inside(FakeQuantizer.Code(a / Vector256.Create(d), Vector256.Create(z)), last);
-    }
-
-    private readonly struct StepGradient(float d, float z, float last) : IFunction
-    {
-        public Vector256<float> Invoke(Vector256<float> a, Vector256<float> b, Vector256<float> c) => b * FakeQuantizer.StepDerivative(a / Vector256.Create(d), Vector256.Create(z), last);
     }
 }

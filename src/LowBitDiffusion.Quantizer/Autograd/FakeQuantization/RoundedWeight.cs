@@ -57,7 +57,7 @@ public sealed class RoundedWeight : FakeQuantizedWeight
         return _nearest with { Codes = centred };
     }
 
-    internal override float[] Forward(WorkerPool pool) => Hard ? _rounding.HardWeight(Alpha.Value) : _rounding.SoftWeight(Alpha.Value, pool);
+    private protected override float[] Forward(WorkerPool pool) => Hard ? _rounding.HardWeight(Alpha.Value) : _rounding.SoftWeight(Alpha.Value, pool);
 
     internal override void Backward(WorkerPool pool, float[] gradient)
     {

@@ -18,7 +18,7 @@ internal sealed class OperationContext(TrainingModel model, WorkerPool pool, Run
     public float[] Weight(MatrixOp op)
     {
         if (!Model.Layers.TryGetValue(op.Module, out FakeQuantization.FakeQuantizedLayer? layer)) return Model.Float(op.Parameters.First());
-        if (!_weights.TryGetValue(op.Module, out float[]? weight)) _weights.Add(op.Module, weight = layer.Weight.Forward(Pool));
+        if (!_weights.TryGetValue(op.Module, out float[]? weight)) _weights.Add(op.Module, weight = layer.Weight.Values(Pool));
         return weight;
     }
 }

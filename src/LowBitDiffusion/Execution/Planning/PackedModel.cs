@@ -84,7 +84,7 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
             ConvWeightShape shape = WeightShape(matrix);
             bytes += matrix.HasBias ? shape.OutChannels * sizeof(float) : 0;
             bytes += Module(matrix) is { } module
-                ? (long)kernels.QuantizedConv.PackedBytes(shape, Ranges(module), fourBit: module.WeightBits < 4 || (module.WeightBits == 4 && module.WeightZeroPoints is null))
+                ? (long)kernels.QuantizedConv.PackedBytes(shape, Ranges(module), fourBit: module.WeightBits <= 4)
                 : FloatConvKernel.PackedBytes(shape.OutChannels, shape.InChannels, shape.KernelHeight, shape.KernelWidth);
         }
 

@@ -18,13 +18,16 @@ internal readonly struct CounterRandom(int seed, string name)
     /// <summary>
     /// Fills with numbers of mean 0 that are close to normal: sums of four uniform ones (Irwin-Hall), at most 3.5 standard deviations from zero, so that no weight is an outlier.
     /// </summary>
-    public void FillNormal(Span<float> values, float deviation)
+    /// <param name="values">Numbers from <paramref name="start"/> on.</param>
+    /// <param name="deviation">Standard deviation.</param>
+    /// <param name="start">Position of the first.</param>
+    public void FillNormal(Span<float> values, float deviation, long start = 0)
     {
         // A uniform 16-bit number has variance 2^32/12; four of them have mean 2·(2^16 − 1).
         float scale = deviation * MathF.Sqrt(3) / 65536;
         for (int i = 0; i < values.Length; i++)
         {
-            ulong bits = Bits(i);
+            ulong bits = Bits(start + i);
             int sum = (int)(bits & 0xffff) + (int)((bits >> 16) & 0xffff) + (int)((bits >> 32) & 0xffff) + (int)(bits >> 48);
             values[i] = (sum - 131070) * scale;
         }

@@ -8,6 +8,9 @@ namespace LowBitDiffusion.Models.RandomWeights;
 /// <summary>Published networks with random weights in a precision.</summary>
 public static partial class RandomModel
 {
+    /// <summary>The precision of a float network.</summary>
+    internal const string Float = "f32";
+
     /// <summary>Random weights for a network.</summary>
     /// <param name="network">The network.</param>
     /// <param name="inputs">Any input shapes the network takes: parameters do not depend on them.</param>
@@ -19,13 +22,15 @@ public static partial class RandomModel
     {
         Graph graph = network.Build(inputs);
         RandomTensors floats = new(graph, seed);
-        return precision == "f32" ? new ModelWeights(floats, network) : new ModelWeights(floats, network, RandomQuantized.Modules(graph, Parse(precision), seed));
+        return Parse(precision) is { } bits ? new ModelWeights(floats, network, RandomQuantized.Modules(graph, bits, seed)) : new ModelWeights(floats, network);
     }
 
-    private static ModulePrecision Parse(string precision)
+    /// <summary>Bits of weights and activations; null for float.</summary>
+    internal static ModulePrecision? Parse(string precision)
     {
+        if (precision == Float) return null;
         Match match = Pattern().Match(precision);
-        if (!match.Success) throw new InvalidRequestException("weights", $"expected f32 or bits of weights and activations such as w4a8, found {precision}");
+        if (!match.Success) throw new InvalidRequestException("weights", $"expected {Float} or bits of weights and activations such as w4a8, found {precision}");
         return new ModulePrecision(Bits(1), GroupSize: 0, Symmetric: true, Bits(2));
 
         int Bits(int part) => int.Parse(match.Groups[part].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture);

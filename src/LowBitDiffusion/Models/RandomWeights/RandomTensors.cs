@@ -1,4 +1,5 @@
 using System.Collections.ObjectModel;
+using System.Runtime.InteropServices;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 
@@ -48,29 +49,45 @@ public sealed class RandomTensors : ITensorSource
     public byte[] ReadBytes(string name) => TensorConversion.FromSingles(DType.F32, ReadSingles(name));
 
     /// <inheritdoc/>
+    public void ReadRange(string name, long byteOffset, Span<byte> destination)
+    {
+        long length = this.Find(name).ByteLength, first = byteOffset / sizeof(float);
+        ArgumentOutOfRangeException.ThrowIfNegative(byteOffset);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(byteOffset, length - destination.Length);
+        int skipped = (int)(byteOffset - first * sizeof(float));
+        float[] values = new float[(skipped + destination.Length + sizeof(float) - 1) / sizeof(float)];
+        Fill(name, first, values);
+        MemoryMarshal.AsBytes(values.AsSpan()).Slice(skipped, destination.Length).CopyTo(destination);
+    }
+
+    /// <inheritdoc/>
     public float[] ReadSingles(string name)
     {
         float[] values = this.Find(name).AllocateSingles(Origin);
-        bool weight = name.EndsWith(".weight", StringComparison.Ordinal);
-        switch (_owners[name])
-        {
-            case GroupNormOp or LayerNormOp:
-                if (weight) Array.Fill(values, 1);
-                break;
-            case MatrixOp op:
-                new CounterRandom(_seed, name).FillNormal(values, weight ? Deviation(op) : Bias);
-                break;
-            default:
-                new CounterRandom(_seed, name).FillNormal(values, Embedding);
-                break;
-        }
-
+        Fill(name, 0, values);
         return values;
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
+    }
+
+    private void Fill(string name, long first, Span<float> values)
+    {
+        bool weight = name.EndsWith(".weight", StringComparison.Ordinal);
+        switch (_owners[name])
+        {
+            case GroupNormOp or LayerNormOp:
+                values.Fill(weight ? 1 : 0);
+                break;
+            case MatrixOp op:
+                new CounterRandom(_seed, name).FillNormal(values, weight ? Deviation(op) : Bias, first);
+                break;
+            default:
+                new CounterRandom(_seed, name).FillNormal(values, Embedding, first);
+                break;
+        }
     }
 
     /// <summary>Standard deviation of a matrix's weights.</summary>

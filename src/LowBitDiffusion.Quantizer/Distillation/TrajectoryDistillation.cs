@@ -1,0 +1,261 @@
+using System.Diagnostics;
+using LowBitDiffusion.Execution;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Quantizer.Autograd;
+using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
+using LowBitDiffusion.Quantizer.Metrics;
+using LowBitDiffusion.Quantizer.Reconstruction;
+using LowBitDiffusion.Quantizer.Sampling;
+using LowBitDiffusion.Quantizer.Training;
+
+namespace LowBitDiffusion.Quantizer.Distillation;
+
+/// <summary>
+/// Learns a whole network's quantization from the float network alone (EfficientDM, equation 7): the float network walks a trajectory from noise, and at every step the quantized one is brought
+/// closer to what it predicts there.
+/// <code>
+///   x_T ──► x_(T−1) ──► … ──► x_0        steps of the sampler on the float network's prediction
+///    │        │
+///    ▼        ▼
+///   update   update                      L = Σ (e(x, t) − ê(x, t))²     e, ê guided predictions of the float and of the quantized network
+/// </code>
+/// Noise and labels are functions of seed and epoch; results do not depend on threads, and a run that was stopped and resumed ends in the same bits as one that was not.
+/// </summary>
+public sealed class TrajectoryDistillation
+{
+    private readonly SourceModel _model;
+    private readonly DistillationOptions _options;
+    private readonly WorkerPool _pool;
+    private readonly GuidedSampler _sampler;
+    private readonly Graph _graph;
+    private readonly GradientExecutor _student;
+    private readonly IReadOnlyList<Node> _checkpoints;
+    private readonly IReadOnlyList<LearnedVariable> _learned;
+    private readonly DistillationState _state;
+    private readonly Stopwatch _clock = new();
+
+    /// <summary>Prepares a distillation.</summary>
+    /// <param name="model">The float model.</param>
+    /// <param name="student">Its network with quantized layers at their initial values; layers with a <see cref="LearnedWeight"/> learn (adapter, steps, the input's steps and zero points), others stay.</param>
+    /// <param name="options">Trajectories, rates, seed.</param>
+    /// <param name="pool">Threads.</param>
+    /// <exception cref="InvalidRequestException">The options ask for what the model or its sampler cannot do.</exception>
+    public TrajectoryDistillation(SourceModel model, TrainingModel student, DistillationOptions options, WorkerPool pool)
+    {
+        if (options.Epochs < 1) throw new InvalidRequestException("epochs", $"expected at least one trajectory, found {options.Epochs}");
+        (_model, _options, _pool) = (model, options, pool);
+        _sampler = new GuidedSampler(model, options.Sampling, options.Images);
+        _graph = model.Network.Build(_sampler.InputShapes);
+        _student = new GradientExecutor(student, pool);
+        long bytes = _graph.Nodes.Sum(node => node.Shape.Elements) * sizeof(float);
+        _checkpoints = bytes > options.ActivationMemory ? NetworkPartition.Checkpoints(_graph) : [];
+        _learned = Learned(student, options);
+        // How often the state is saved and what is kept in memory do not change what is computed.
+        _state = new DistillationState(_learned, $"{options with { SaveEvery = 0, ActivationMemory = 0 }}");
+    }
+
+    /// <summary>Updates of a trajectory.</summary>
+    public int Calls => _sampler.Timesteps.Count;
+
+    private int Iterations => checked(_options.Epochs * Calls);
+
+    /// <summary>Learns.</summary>
+    /// <param name="stateFile">Where the state is saved, now and then and when the run is cancelled; if the file exists, the run goes on from there. Null for no saving.</param>
+    /// <param name="progress">Told after every update.</param>
+    /// <param name="cancellationToken">Checked between nodes.</param>
+    /// <exception cref="TrainingDivergedException">A loss or a learned number is not finite; the state file holds the last good state.</exception>
+    /// <exception cref="ModelFormatException">The state file is damaged or belongs to another run.</exception>
+    /// <exception cref="OutputException">The state cannot be written.</exception>
+    /// <exception cref="OperationCanceledException">The run was cancelled; the state is saved.</exception>
+    /// <returns>The steps of the trajectories, in their order.</returns>
+    public IReadOnlyList<DistilledStep> Run(string? stateFile = null, IProgress<DistillationProgress>? progress = null, CancellationToken cancellationToken = default)
+    {
+        using PreparedModel prepared = new(_model.Network, _model.Weights);
+        using PlannedNetwork teacher = prepared.Compile(_sampler.InputShapes, _pool, cancellationToken: cancellationToken);
+        if (File.Exists(stateFile)) _state.Load(stateFile);
+        try
+        {
+            if (_state.SqnrBefore.Length == 0) _state.SqnrBefore = Measure(teacher, cancellationToken);
+            SetLearning(true);
+            int before = _state.Iteration;
+            _clock.Restart();
+            while (_state.Iteration < Iterations) Trajectory(teacher, before, stateFile, progress, cancellationToken);
+        }
+        catch (OperationCanceledException)
+        {
+            // Updates are not interrupted, so the variables are those of the last whole one.
+            if (stateFile is not null) _state.Save(stateFile);
+            throw;
+        }
+        finally
+        {
+            SetLearning(false);
+        }
+
+        RequireFinite();
+        if (stateFile is not null) _state.Save(stateFile);
+        float[] after = Measure(teacher, cancellationToken);
+        return [.. _sampler.Timesteps.Select((timestep, call) => new DistilledStep(timestep, _state.SqnrBefore[call], after[call], [.. _state.Losses.Where((_, iteration) => iteration % Calls == call)]))];
+    }
+
+    /// <summary>Makes updates for some seconds and tells how long one takes. What is learned thereby is of no use: the student is to be thrown away.</summary>
+    /// <param name="seconds">For how long; the compiler needs some to optimise what it runs.</param>
+    /// <param name="cancellationToken">Checked between nodes.</param>
+    public double SecondsPerUpdate(double seconds, CancellationToken cancellationToken = default)
+    {
+        using PreparedModel prepared = new(_model.Network, _model.Weights);
+        using PlannedNetwork teacher = prepared.Compile(_sampler.InputShapes, _pool, cancellationToken: cancellationToken);
+        SetLearning(true);
+        List<double> times = [];
+        Stopwatch clock = Stopwatch.StartNew();
+        double last = 0;
+        while (clock.Elapsed.TotalSeconds < seconds)
+        {
+            Walk(
+                teacher,
+                0,
+                (call, sample, target, conditions) =>
+                {
+                    if (clock.Elapsed.TotalSeconds >= seconds && times.Count > 0) return;
+                    Update(call, sample, target, conditions, cancellationToken);
+                    times.Add(clock.Elapsed.TotalSeconds - last);
+                    last += times[^1];
+                },
+                cancellationToken);
+            last = clock.Elapsed.TotalSeconds;
+        }
+
+        SetLearning(false);
+        // The median of the later half, when most is compiled.
+        return times.Skip(times.Count / 2).Order().ElementAt((times.Count - times.Count / 2) / 2);
+    }
+
+    private void Trajectory(PlannedNetwork teacher, int before, string? stateFile, IProgress<DistillationProgress>? progress, CancellationToken cancellationToken)
+    {
+        int epoch = _state.Iteration / Calls;
+        Walk(teacher, epoch, Step, cancellationToken);
+
+        void Step(int call, ReadOnlySpan<float> sample, ReadOnlySpan<float> target, IReadOnlyDictionary<string, float[]> conditions)
+        {
+            // Behind a saved state: the teacher alone goes on.
+            if (epoch * Calls + call < _state.Iteration) return;
+            double loss = Update(call, sample, target, conditions, cancellationToken);
+            _state.Losses.Add((float)loss);
+            int made = _state.Iteration - before;
+            progress?.Report(new DistillationProgress(epoch, _options.Epochs, _state.Iteration, Iterations, _sampler.Timesteps[call], loss, _clock.Elapsed * ((double)(Iterations - _state.Iteration) / made)));
+            if (_state.Iteration % _options.SaveEvery != 0 || _state.Iteration == Iterations || stateFile is null) return;
+            RequireFinite();
+            _state.Save(stateFile);
+        }
+    }
+
+    private delegate void TrajectoryStep(int call, ReadOnlySpan<float> sample, ReadOnlySpan<float> target, IReadOnlyDictionary<string, float[]> conditions);
+
+    /// <summary>Draws with the teacher, showing every step's sample and guided prediction.</summary>
+    private void Walk(PlannedNetwork teacher, int epoch, TrajectoryStep step, CancellationToken cancellationToken)
+    {
+        IReadOnlyDictionary<string, float[]> conditions = _sampler.Conditions(epoch * _sampler.Images);
+        teacher.Prepare([.. _sampler.Timesteps], conditions, cancellationToken);
+        _sampler.Draw(Predict, teacher.PredictionLength, Seeds(epoch), cancellationToken: cancellationToken);
+
+        void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
+        {
+            teacher.Predict(call, sample, prediction, cancellationToken);
+            step(call, sample, _sampler.Guide(prediction), conditions);
+        }
+    }
+
+    /// <summary>Far from the small numbers that people draw pictures with, of which only 32 bits count.</summary>
+    private ulong[] Seeds(int epoch) => [.. Enumerable.Range(0, _sampler.Images).Select(i => Mix.Hash(_options.Seed + ((ulong)(uint)epoch << 16) + (ulong)i) | 0x8000_0000)];
+
+    /// <summary>One update; returns the squared error per element.</summary>
+    private double Update(int call, ReadOnlySpan<float> sample, ReadOnlySpan<float> target, IReadOnlyDictionary<string, float[]> conditions, CancellationToken cancellationToken)
+    {
+        foreach (LearnedVariable learned in _learned) learned.Variable.ClearGradient();
+        (Tape tape, float[] prediction) = Student(call, sample, conditions, record: true, cancellationToken);
+        float[] error = _sampler.Guide(prediction);
+        double loss = 0;
+        for (int i = 0; i < error.Length; i++)
+        {
+            error[i] -= target[i];
+            loss += (double)error[i] * error[i];
+            error[i] *= 2;
+        }
+
+        if (!double.IsFinite(loss)) throw new TrainingDivergedException($"step {call + 1} of {Calls} (timestep {_sampler.Timesteps[call]})", _state.Iteration, $"the loss is {loss}");
+        Node output = _graph.Outputs["sample"];
+        tape.Backward(new Dictionary<Node, float[]> { [output] = RowLayout.ToRows(_sampler.GuideBackward(error, prediction.Length), output.Shape) }, cancellationToken: cancellationToken);
+        _pool.Chunks(_learned.Count, 1, (i, _) => _learned[i].Step(_state.Iteration, Iterations));
+        return loss / error.Length;
+    }
+
+    private (Tape Tape, float[] Prediction) Student(int call, ReadOnlySpan<float> sample, IReadOnlyDictionary<string, float[]> conditions, bool record, CancellationToken cancellationToken)
+    {
+        float[] timesteps = new float[_sampler.NetworkBatch];
+        Array.Fill(timesteps, _sampler.Timesteps[call]);
+        Dictionary<string, float[]> inputs = new(conditions) { ["sample"] = sample.ToArray(), ["timestep"] = timesteps };
+        Node output = _graph.Outputs["sample"];
+        Tape tape = _student.Run(
+            GradientExecutor.Rows(_graph, inputs), [output], new RunSettings { Timesteps = timesteps, Checkpoints = record ? _checkpoints : [], Record = record }, cancellationToken);
+        return (tape, [.. RowLayout.FromRows(tape[output], output.Shape)]);
+    }
+
+    /// <summary>Signal to quantization noise of the guided prediction at each timestep, on the trajectory behind the last that is learned from.</summary>
+    private float[] Measure(PlannedNetwork teacher, CancellationToken cancellationToken)
+    {
+        float[] sqnr = new float[Calls];
+        Walk(
+            teacher,
+            _options.Epochs,
+            (call, sample, target, conditions) =>
+            {
+                (_, float[] prediction) = Student(call, sample, conditions, record: false, cancellationToken);
+                sqnr[call] = (float)new SignalQuality().Add(target, _sampler.Guide(prediction)).Sqnr;
+            },
+            cancellationToken);
+        return sqnr;
+    }
+
+    private void SetLearning(bool learning)
+    {
+        foreach (Variable variable in _student.Model.Layers.Values.SelectMany(layer => layer.Variables)) variable.Trainable = false;
+        foreach (LearnedVariable learned in _learned) learned.Variable.Trainable = learning;
+    }
+
+    private void RequireFinite()
+    {
+        int call = (_state.Iteration + Calls - 1) % Calls;
+        foreach (LearnedVariable learned in _learned.Where(learned => learned.Diverged))
+            throw new TrainingDivergedException($"step {call + 1} of {Calls} (timestep {_sampler.Timesteps[call]})", _state.Iteration, $"'{learned.Variable.Name}' is not finite");
+    }
+
+    /// <summary>What is learned, with its rates. Layers may share the quantizer of their input.</summary>
+    private static List<LearnedVariable> Learned(TrainingModel student, DistillationOptions options)
+    {
+        (LearnedWeight Weight, FakeQuantizedInput? Input)[] layers = [.. student.Layers.Values.Where(layer => layer.Weight is LearnedWeight).Select(layer => ((LearnedWeight)layer.Weight, layer.Input))];
+        if (layers.Length == 0) throw new ArgumentException("no layer has anything to learn", nameof(student));
+        AdamOptions decaying = new(WeightDecay: options.WeightDecay, Decoupled: true);
+        double meanRate = options.AdapterRate * layers.Average(layer => layer.Weight.Scales.Value.Average());
+        List<LearnedVariable> learned = [];
+        foreach ((LearnedWeight weight, _) in layers)
+        {
+            double rate = options.ScaleAware ? options.AdapterRate * weight.Scales.Value.Average() : meanRate;
+            foreach (Variable factor in weight.Adapter) Add(factor, rate, decaying);
+            Add(weight.Scales, options.WeightStepRate);
+        }
+
+        foreach (FakeQuantizedInput input in layers.Select(layer => layer.Input).OfType<FakeQuantizedInput>().Distinct())
+        {
+            Add(input.Scales, options.RelativeStepRates ? options.InputStepRate * input.Scales.Value.Average() : options.InputStepRate);
+            Add(input.ZeroPoints, options.InputZeroPointRate);
+        }
+
+        return learned;
+
+        void Add(Variable variable, double rate, AdamOptions? adam = null)
+        {
+            if (rate > 0) learned.Add(new LearnedVariable(variable, rate, Schedules.Linear, adam));
+        }
+    }
+}

@@ -1,0 +1,204 @@
+using System.Diagnostics;
+using LowBitDiffusion.Execution;
+using LowBitDiffusion.Formats;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Models;
+using LowBitDiffusion.Quantization;
+using LowBitDiffusion.Quantizer.Autograd;
+using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
+using LowBitDiffusion.Quantizer.Calibration;
+using LowBitDiffusion.Quantizer.PostTraining;
+using LowBitDiffusion.Quantizer.Reconstruction;
+
+namespace LowBitDiffusion.Quantizer.Methods;
+
+/// <summary>
+/// Carries out a <see cref="BlockPreset"/>: rounds to nearest, draws a calibration set, learns stage after stage. All stages make the same share of their iterations, which the budget decides; rounding, whose α
+/// moves by its rate in each of them, is given the higher rate with which it gets as far.
+/// </summary>
+internal sealed class BlockLearning
+{
+    // Gathering inputs and targets of all units may take this share of the budget.
+    private const double GatheringShare = 0.2;
+    private const double HighestRoundingRate = 2e-2;
+
+    private readonly QuantizationRun _run;
+    private readonly BlockPreset _preset;
+    private readonly Graph _graph;
+    private readonly IReadOnlyList<ReconstructionUnit> _units;
+    private readonly List<LearnedPart> _parts = [];
+
+    public BlockLearning(QuantizationRun run, BlockPreset preset)
+    {
+        (_run, _preset) = (run, preset);
+        _graph = run.Model.Network.Build(run.Model.Network.NativeInputs(preset.Batch));
+        _units = NetworkPartition.Of(_graph, preset.SeparateTemporal);
+    }
+
+    public MethodResult Run()
+    {
+        IReadOnlyDictionary<string, QuantizedModule> modules = PostTrainingQuantizer.Quantize(_run);
+        if (_preset.Stages.Count == 0) return new MethodResult(modules);
+        int samples = Samples(modules), iterations = 0;
+        ICalibrationSamples set = TrajectorySamples.Of(_run, samples, _preset.Choice);
+        for (int stage = 0; stage < _preset.Stages.Count; stage++)
+        {
+            if (stage == 0) iterations = Iterations(modules, set);
+            modules = Learn(modules, set, Scaled(_preset.Stages[stage], iterations), stage);
+        }
+
+        return new MethodResult(modules, Report(samples, iterations));
+    }
+
+    /// <summary>One pass over all units.</summary>
+    private IReadOnlyDictionary<string, QuantizedModule> Learn(IReadOnlyDictionary<string, QuantizedModule> modules, ICalibrationSamples samples, BlockStage stage, int index)
+    {
+        TrainingModel model = Simulate(modules, stage);
+        Progress progress = new(_run, index, _preset.Stages.Count);
+        IReadOnlyList<UnitResult> results = Reconstruction(model, samples, stage.Options).Run(_run.Saved.PathOf($"{stage.Name}.safetensors"), progress, _run.CancellationToken);
+        _parts.AddRange(results.Select(unit => new LearnedPart(unit.Unit, $"{stage.Name}: {unit.Kind}", Finite(unit.SqnrBefore), Finite(unit.SqnrAfter), stage.Options.Iterations, unit.Losses)));
+        if (stage.QuantizedInputs) return model.Export(_graph);
+
+        // The weights are learned: what activations are like now is seen where they are used.
+        using PreparedModel prepared = new(_run.Model.Network, LearnedWeights(model));
+        IReadOnlyDictionary<string, TimestepTable> tables = PostTrainingQuantizer.Tables(_run, ObservedPlannedNetwork.Factory(prepared, _run.Pool));
+        TrainingModel calibrated = new(_run.Model.Weights);
+        foreach ((string name, FakeQuantizedLayer layer) in model.Layers)
+            calibrated.Layers.Add(name, new FakeQuantizedLayer(layer.Weight, new FakeQuantizedInput(name, tables[name], modules[name].SplitChannel, modules[name].InputChannelScales)));
+        return calibrated.Export(_graph);
+    }
+
+    /// <summary>The network with its quantization simulated as a stage needs it.</summary>
+    private TrainingModel Simulate(IReadOnlyDictionary<string, QuantizedModule> modules, BlockStage stage)
+    {
+        TrainingModel model = new(_run.Model.Weights);
+        Dictionary<string, FakeQuantizedInput> shared = Shared(modules);
+        foreach (MatrixOp op in _run.Layers.Select(layer => layer.Op))
+        {
+            if (!modules.TryGetValue(op.Module, out QuantizedModule? module)) continue;
+            FakeQuantizedWeight weight = stage.Options switch
+            {
+                { RoundingRate: > 0 } => FakeQuantizedLayer.Rounded(module, _run.Weight(op)).Weight,
+                { WeightRate: > 0 } => FakeQuantizedLayer.Learned(module, _run.Weight(op)).Weight,
+                _ => FakeQuantizedLayer.Decided(module).Weight,
+            };
+            model.Layers.Add(op.Module, new FakeQuantizedLayer(weight, stage.QuantizedInputs ? shared[op.Module] : null));
+        }
+
+        return model;
+    }
+
+    /// <summary>Input quantizers, one for all layers of a unit that read one value, so that the runtime goes on quantizing it once.</summary>
+    private Dictionary<string, FakeQuantizedInput> Shared(IReadOnlyDictionary<string, QuantizedModule> modules)
+    {
+        Dictionary<string, FakeQuantizedInput> inputs = [];
+        foreach (IReadOnlyList<ModuleInputs> readers in ModuleInputs.ByValue(_run.Layers.Where(layer => modules.ContainsKey(layer.Op.Module))))
+        {
+            foreach (IGrouping<(string, int), QuantizedModule> same in readers.Select(layer => modules[layer.Op.Module]).GroupBy(module => (UnitOf(module.Name), module.Input.Bits)))
+            {
+                QuantizedModule first = same.First();
+                FakeQuantizedInput input = new(first.Name, first.Input, first.Input.Segments == 2 ? first.SplitChannel : 0, first.InputChannelScales);
+                foreach (QuantizedModule module in same) inputs.Add(module.Name, input);
+            }
+        }
+
+        return inputs;
+
+        string UnitOf(string module) => _units.First(unit => unit.Modules.Contains(module)).Name;
+    }
+
+    /// <summary>The float network with the values that learned weights stand for.</summary>
+    private ModelWeights LearnedWeights(TrainingModel model)
+    {
+        InMemoryTensors tensors = new(_run.Model.Weights.Origin);
+        Dictionary<string, FakeQuantizedWeight> weights = model.Layers.ToDictionary(layer => $"{layer.Key}.weight", layer => layer.Value.Weight);
+        foreach (Parameter parameter in _graph.Parameters)
+        {
+            float[] values = weights.TryGetValue(parameter.Name, out FakeQuantizedWeight? weight) ? weight.Values(_run.Pool) : _run.Model.Weights.Float(parameter);
+            tensors.Add(parameter.Name, [.. parameter.Shape.Select(extent => (long)extent)], values);
+        }
+
+        return new ModelWeights(tensors);
+    }
+
+    private BlockReconstruction Reconstruction(TrainingModel model, ICalibrationSamples samples, ReconstructionOptions options) =>
+        new(_graph, _run.Model.Weights, model, _units, samples, options, _run.Pool);
+
+    /// <summary>Size of the calibration set: the paper's, or as many as can be gathered in a share of the budget.</summary>
+    private int Samples(IReadOnlyDictionary<string, QuantizedModule> modules)
+    {
+        if (_run.Request.Samples is { } asked) return Math.Max(asked, _preset.Batch);
+        if (_run.Request.Budget is not { } budget) return _preset.Samples;
+        return (int)_run.Saved.Decide("samples", () =>
+        {
+            (_, double sample) = Cost(modules, new Standstill(_graph, _run.Calibration.Seed));
+            return Math.Floor(Math.Clamp(GatheringShare * budget.TotalSeconds / (sample * _preset.Stages.Count), 4 * _preset.Batch, _preset.Samples));
+        });
+    }
+
+    /// <summary>Iterations of the first stage.</summary>
+    private int Iterations(IReadOnlyDictionary<string, QuantizedModule> modules, ICalibrationSamples samples) => _run.Iterations(_preset.Stages[0].Options.Iterations, () =>
+    {
+        (double iteration, double sample) = Cost(modules, samples);
+        double stages = _preset.Stages.Sum(stage => (double)stage.Options.Iterations) / _preset.Stages[0].Options.Iterations;
+        return (iteration * stages, sample * samples.Count * _preset.Stages.Count);
+    });
+
+    private (double Iteration, double Sample) Cost(IReadOnlyDictionary<string, QuantizedModule> modules, ICalibrationSamples samples) =>
+        Reconstruction(Simulate(modules, _preset.Stages[0]), samples, _preset.Stages[0].Options).MeasureCost(_run.CancellationToken);
+
+    private BlockStage Scaled(BlockStage stage, int iterations)
+    {
+        ReconstructionOptions paper = stage.Options;
+        int scaled = (int)Math.Max(1, (long)iterations * paper.Iterations / _preset.Stages[0].Options.Iterations);
+        double rate = Math.Max(paper.RoundingRate, Math.Min(paper.RoundingRate * paper.Iterations / scaled, HighestRoundingRate));
+        return stage with { Options = paper with { Seed = _run.Request.Seed, Iterations = scaled, RoundingRate = paper.RoundingRate > 0 ? rate : 0 } };
+    }
+
+    private TrainingReport Report(int samples, int iterations)
+    {
+        Dictionary<string, double> settings = new() { ["samples"] = samples, ["batch"] = _preset.Batch };
+        foreach (BlockStage stage in _preset.Stages)
+        {
+            ReconstructionOptions options = Scaled(stage, iterations).Options;
+            settings.Add($"{stage.Name}_iterations", options.Iterations);
+            settings.Add($"{stage.Name}_paper_iterations", stage.Options.Iterations);
+            foreach ((string name, double value) in options.Rates) settings.Add($"{stage.Name}_{name}", value);
+        }
+
+        using Process process = Process.GetCurrentProcess();
+        return new TrainingReport
+        {
+            Method = _run.Method.Name,
+            Without = _run.Request.Without,
+            Settings = settings,
+            Parts = _parts,
+            Seconds = _run.Saved.Seconds,
+            PeakBytes = process.PeakWorkingSet64,
+        };
+    }
+
+    private static double? Finite(double decibels) => double.IsFinite(decibels) ? decibels : null;
+
+    /// <summary>Says in words where learning is.</summary>
+    private sealed class Progress(QuantizationRun run, int stage, int stages) : IProgress<ReconstructionProgress>
+    {
+        public void Report(ReconstructionProgress value)
+        {
+            double unit = value.UnitIndex + (double)value.Iteration / value.Iterations;
+            run.Report("learning", (stage + unit / value.Units) / stages, FormattableString.Invariant(
+                $"{value.Unit} ({value.UnitIndex + 1} of {value.Units}), iteration {value.Iteration} of {value.Iterations}, loss {value.Loss:g3}, {Minutes(value.TimeLeft)} left"));
+        }
+
+        private static string Minutes(TimeSpan time) => time.TotalMinutes < 2 ? FormattableString.Invariant($"{time.TotalSeconds:0} s") : FormattableString.Invariant($"{time.TotalMinutes:0} min");
+    }
+
+    /// <summary>Inputs to measure time with, when there is no calibration set yet.</summary>
+    private sealed class Standstill(Graph graph, ulong seed) : ICalibrationSamples
+    {
+        public int Count => graph.Inputs["timestep"].Shape[0];
+
+        public IReadOnlyDictionary<string, float[]> Batch(ReadOnlySpan<int> samples) => graph.Inputs.ToDictionary(
+            input => input.Key, input => Enumerable.Range(0, (int)input.Value.Shape.Elements).Select(i => input.Key == "sample" ? (float)(Mix.Hash(seed + (ulong)i) % 1000) / 500 - 1 : 0).ToArray());
+    }
+}

@@ -1,0 +1,117 @@
+using System.Diagnostics;
+using System.Globalization;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Quantization;
+using LowBitDiffusion.Quantizer.Autograd;
+using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
+using LowBitDiffusion.Quantizer.Distillation;
+using LowBitDiffusion.Quantizer.PostTraining;
+using LowBitDiffusion.Quantizer.Quantizers;
+using LowBitDiffusion.Quantizer.Sampling;
+
+namespace LowBitDiffusion.Quantizer.Methods;
+
+/// <summary>
+/// EfficientDM (He et al. 2024): the whole network is distilled along the float network's trajectories. Low-rank adapters change the weights before they are quantized and are gone once the codes are;
+/// every timestep learns activation scales of its own.
+/// </summary>
+public sealed class EfficientDm : IQuantizationMethod
+{
+    private const string Adapters = "adapters", ScaleAware = "scale-aware", Talsq = "talsq";
+    private const int Rank = 32;
+
+    /// <inheritdoc/>
+    public string Name => "efficientdm";
+
+    /// <inheritdoc/>
+    public string Description => "distils the network along its own trajectories with low-rank adapters and activation scales by timestep (He et al. 2024)";
+
+    /// <inheritdoc/>
+    public IReadOnlyList<Ingredient> Ingredients =>
+    [
+        new(Adapters, "low-rank changes of the weights; without them steps alone are learned"),
+        new(ScaleAware, "adapters learn at a rate in proportion to their layer's steps; without it all at the mean of these rates"),
+        new(Talsq, "activation scales for every timestep; without it one scale for all"),
+    ];
+
+    /// <inheritdoc/>
+    public StartingPoint Start(Func<string, bool> uses) => new(PerTimestep: uses(Talsq));
+
+    /// <inheritdoc/>
+    public MethodResult Quantize(QuantizationRun run)
+    {
+        IReadOnlyDictionary<string, QuantizedModule> start = PostTrainingQuantizer.Quantize(run);
+        SamplingSettings sampling = run.Calibration.Sampling with { Eta = 1, Steps = run.Request.TrainingSteps ?? run.Calibration.Sampling.Steps };
+        // The time that learning takes is that of this network, whatever was learned: the clock runs on a student of its own.
+        DistillationOptions paper = new() { Sampling = sampling, ScaleAware = run.Uses(ScaleAware), Seed = run.Request.Seed };
+        float[] learned = Timesteps(run.Model, sampling), asked = Timesteps(run.Model, run.Calibration.Sampling);
+        IReadOnlyDictionary<string, QuantizedModule> initial = TimestepRegridding.To(start, learned);
+        int iterations = run.Iterations(DistillationOptions.PaperIterations, () =>
+        {
+            double seconds = new TrajectoryDistillation(run.Model, Student(run, initial), paper, run.Pool).SecondsPerUpdate(Math.Min(10, run.Request.Budget?.TotalSeconds / 10 ?? 10), run.CancellationToken);
+            return (seconds, seconds * learned.Length);
+        });
+        DistillationOptions options = paper with { Epochs = Math.Max(1, iterations / learned.Length) };
+
+        TrainingModel student = Student(run, initial);
+        IReadOnlyList<DistilledStep> steps = new TrajectoryDistillation(run.Model, student, options, run.Pool).Run(run.Saved.PathOf("distillation.safetensors"), new Progress(run), run.CancellationToken);
+        IReadOnlyDictionary<string, QuantizedModule> modules = TimestepRegridding.To(student.Export(run.Model.Network.Build(run.Model.Network.NativeInputs(batch: 1))), asked);
+        return new MethodResult(start.ToDictionary(module => module.Key, module => run.Rules.IsStandard(module.Key) ? modules[module.Key] : module.Value), Report(run, options, steps));
+    }
+
+    /// <summary>
+    /// The network as it is learned: layers of the standard precision get an adapter; those that a rule names (first and last layer, time projections: 8 bits) keep their codes. Layers that share a table share
+    /// the learned one, so that they still read one quantized value when they run.
+    /// </summary>
+    private static TrainingModel Student(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules)
+    {
+        TrainingModel student = new(run.Model.Weights);
+        Dictionary<(TimestepTable, int), FakeQuantizedInput> inputs = [];
+        foreach ((string name, QuantizedModule module) in modules)
+        {
+            FakeQuantizedLayer layer = FakeQuantizedLayer.Decided(module);
+            if (run.Rules.IsStandard(name))
+            {
+                layer = FakeQuantizedLayer.Learned(module, run.Model.Weights.Float(new Parameter($"{name}.weight", module.WeightShape)), run.Uses(Adapters) ? Rank : 0, run.Request.Seed);
+                if (!inputs.TryAdd((module.Input, module.SplitChannel), layer.Input!)) layer = new FakeQuantizedLayer(layer.Weight, inputs[(module.Input, module.SplitChannel)]);
+            }
+
+            student.Layers.Add(name, layer);
+        }
+
+        return student;
+    }
+
+    private static float[] Timesteps(SourceModel model, SamplingSettings sampling) => [.. new GuidedSampler(model, sampling, 1).Timesteps.Distinct().Order()];
+
+    private static TrainingReport Report(QuantizationRun run, DistillationOptions options, IReadOnlyList<DistilledStep> steps) => new()
+    {
+        Method = "efficientdm",
+        Without = run.Request.Without,
+        Settings = new Dictionary<string, double>
+        {
+            ["epochs"] = options.Epochs,
+            ["steps"] = options.Sampling.Steps,
+            ["guidance_scale"] = options.Sampling.GuidanceScale,
+            ["eta"] = options.Sampling.Eta,
+            ["images"] = options.Images,
+            ["rank"] = run.Uses(Adapters) ? Rank : 0,
+            ["adapter_rate"] = options.AdapterRate,
+            ["weight_step_rate"] = options.WeightStepRate,
+            ["input_step_rate"] = options.InputStepRate,
+            ["input_zero_point_rate"] = options.InputZeroPointRate,
+            ["weight_decay"] = options.WeightDecay,
+        },
+        Parts = [.. steps.Select(step => new LearnedPart(string.Create(CultureInfo.InvariantCulture, $"timestep {step.Timestep}"), "Timestep", step.SqnrBefore, step.SqnrAfter, step.Losses.Count, step.Losses))],
+        Seconds = run.Saved.Seconds,
+        PeakBytes = Process.GetCurrentProcess().PeakWorkingSet64,
+    };
+
+    private sealed class Progress(QuantizationRun run) : IProgress<DistillationProgress>
+    {
+        public void Report(DistillationProgress value) => run.Report(
+            "learning",
+            (double)value.Iteration / value.Iterations,
+            string.Create(CultureInfo.InvariantCulture, $"epoch {value.Epoch + 1}/{value.Epochs}, timestep {value.Timestep}, loss {value.Loss:E2}, {value.TimeLeft:h\\:mm\\:ss} left"));
+    }
+}
