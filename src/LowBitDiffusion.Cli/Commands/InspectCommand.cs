@@ -51,6 +51,7 @@ internal sealed class InspectCommand : CliCommand
             ["", model.Network],
             [
                 ["quantized by", model.Method ?? "not quantized"],
+                ["attentions in", model.Attention.ToString().ToLowerInvariant()],
                 ["sample", string.Join('x', model.Sample)],
                 ["parameters", Count(model.Parameters)],
                 ["MACs per image and step", Count(model.Cost.MacsPerStep)],
@@ -111,6 +112,7 @@ internal sealed class InspectCommand : CliCommand
             model.Folder,
             model.Network,
             model.Method,
+            model.Attention,
             model.Sample,
             model.Parameters,
             model.Cost.MacsPerStep,

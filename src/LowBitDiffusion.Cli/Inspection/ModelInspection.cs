@@ -1,5 +1,6 @@
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Cli.Inspection;
 
@@ -14,6 +15,9 @@ internal sealed record ModelInspection
 
     /// <summary>How it was quantized, or null for a float network.</summary>
     public required string? Method { get; init; }
+
+    /// <summary>How attentions are computed.</summary>
+    public required AttentionPrecision Attention { get; init; }
 
     /// <summary>Shape of an image <c>[C, H, W]</c>, or of whatever the network's first input is.</summary>
     public required IReadOnlyList<int> Sample { get; init; }
@@ -50,6 +54,7 @@ internal sealed record ModelInspection
             Folder = path,
             Network = folder.Network.ClassName,
             Method = folder.Component.Quantization?.Method,
+            Attention = folder.Component.Quantization?.Attention ?? AttentionPrecision.Float,
             Sample = [.. inputs["sample"].Skip(1)],
             Parameters = graph.Parameters.Sum(parameter => parameter.Shape.Elements),
             Modules = [.. cost.Modules.Select(module => ModuleInspection.Of(folder, matrices[module.Name], module))],

@@ -1,6 +1,4 @@
-using LowBitDiffusion.Execution;
 using LowBitDiffusion.Quantization;
-using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Methods;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;
@@ -22,9 +20,8 @@ public static class ModelQuantizer
     {
         using QuantizationRun run = QuantizationRun.Open(request, progress, cancellationToken);
         (IReadOnlyDictionary<string, QuantizedModule> modules, TrainingReport? training) = run.Method.Quantize(run);
-        using PreparedModel quantized = new(run.Model.Network, run.Model.Weights.With(modules, request.Attention));
-        QualityReport report = QualityReporter.Measure(run, modules, ObservedPlannedNetwork.Factory(quantized, run.Pool));
-        QuantizedModelWriter.Write(run, modules, report, training);
+        (QualityReport report, AttentionPrecision attention) = AttentionChoice.Measure(run, modules);
+        QuantizedModelWriter.Write(run, modules, attention, report, training);
         run.Complete();
         return report;
     }

@@ -150,6 +150,7 @@ internal sealed class ModelQuantizerTests
     {
         yield return Case("weight bits", r => r with { WeightBits = 1 });
         yield return Case("activation bits", r => r with { ActivationBits = 9 });
+        yield return Case("nothing to choose attentions by", r => r with { Attention = null, ReportImages = 0 });
         yield return Case("rule that matches nothing", r => r with { Rules = [new PrecisionRule("nothing.*", "w8a8")] });
         yield return Case("rule without precision", r => r with { Rules = [new PrecisionRule("conv_in", "int8")] });
         yield return Case("steps", r => r with { Steps = 1001 });
@@ -157,6 +158,27 @@ internal sealed class ModelQuantizerTests
         yield return Case("float type", r => r with { FloatType = DType.I8 });
 
         static TestCaseData Case(string name, Func<QuantizationRequest, QuantizationRequest> change) => new TestCaseData(change).SetArgDisplayNames(name);
+    }
+
+    [TestCase(30.0, 29.5, AttentionPrecision.Int8)]
+    [TestCase(30.0, 29.4, AttentionPrecision.Float)]
+    [TestCase(30.0, 31.0, AttentionPrecision.Int8)]
+    [TestCase(null, null, AttentionPrecision.Int8)]
+    [TestCase(30.0, null, AttentionPrecision.Int8)]
+    public void AttentionsAreInIntegersWhereThatCostsLittle(double? inFloat, double? inIntegers, AttentionPrecision expected) =>
+        Assert.That(AttentionChoice.Decide(inFloat, inIntegers), Is.EqualTo(expected));
+
+    [Test]
+    public void WhatWasChosenForAttentionsIsInTheFileAndInTheReport()
+    {
+        QualityReport report = ModelQuantizer.Run(_request with { Attention = null });
+        AttentionChoice choice = report.Attention!;
+        AttentionPrecision expected = AttentionChoice.Decide(choice.FloatPsnr, choice.Int8Psnr);
+        using SourceModel model = SourceModel.Open(_folder["low"]);
+        Assert.That((model.Quantization!.Attention, choice.Chosen), Is.EqualTo((expected, expected == AttentionPrecision.Int8 ? "int8" : "float")));
+        Assert.That(report.Trajectory[^1].Psnr, Is.EqualTo(expected == AttentionPrecision.Int8 ? choice.Int8Psnr : choice.FloatPsnr), "the report is of what was chosen");
+        Assert.That(report.ToText(), Does.Contain($"attentions in {choice.Chosen}"));
+        Assert.That(choice.Int8Psnr, Is.Not.EqualTo(choice.FloatPsnr), "the tiny network has attentions");
     }
 
     [TestCaseSource(nameof(BadRequests))]
