@@ -85,6 +85,7 @@ public unsafe class AttentionBenchmarks : FloatBenchmark
     private AttentionJob _job;
     private byte* _scratch;
     private Int8Attention _integers = null!;
+    private Bf16Attention? _brainFloats;
 
     public static IEnumerable<string> Shapes => ["8x4096x4096x40", "8x4096x77x40", "8x1024x1024x80", "8x256x256x160", "10x4096x4096x64", "16x256x256x72", "1x4096x4096x512"];
 
@@ -111,12 +112,16 @@ public unsafe class AttentionBenchmarks : FloatBenchmark
             Output = new(Random((long)sizes[1] * channels), channels),
             Scale = 1 / MathF.Sqrt(sizes[3]),
         };
-        _scratch = Bytes(Math.Max(FloatAttention.ScratchBytes(_job, Threads), Int8Attention.ScratchBytes(_job, Threads)));
+        _scratch = Bytes(Math.Max(FloatAttention.ScratchBytes(_job, Threads), Math.Max(Int8Attention.ScratchBytes(_job, Threads), Bf16Attention.ScratchBytes(_job, Threads))));
         _integers = Own(new Int8Attention(KernelTable.Best.InstructionSet));
+        _brainFloats = Bf16Attention.IsSupported ? Own(new Bf16Attention()) : null;
     }
 
     [Benchmark(Baseline = true)]
     public void Float() => FloatAttention.Run(Pool, _job, _scratch);
+
+    [Benchmark]
+    public void BrainFloats() => (_brainFloats ?? throw new NotSupportedException("the processor has no vdpbf16ps")).Run(Pool, _job, _scratch);
 
     [Benchmark]
     public void Integers() => _integers.Run(Pool, _job, _scratch);

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using LowBitDiffusion.Cli.Output;
+using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.Numerics;
 
@@ -36,6 +37,7 @@ internal sealed class DoctorCommand : CliCommand
                     MemoryBytes = memory,
                     InstructionSets = offered,
                     IntegerKernels = new { Chosen = KernelTable.Best.InstructionSet, KernelTable.Available, KernelTable.Unavailable },
+                    AttentionInBfloat16 = Bf16Attention.IsSupported,
                     AttentionInIntegers = AttentionAdvice(KernelTable.Best.InstructionSet),
                     FloatKernels = new { Chosen = SimdLevels.Best, Available = SimdLevels.Supported },
                 },
@@ -55,6 +57,7 @@ internal sealed class DoctorCommand : CliCommand
                 ["integer kernels", $"{KernelTable.Best.InstructionSet}: {KernelTable.Best.QuantizedConv.Name}"],
                 ["float kernels", SimdLevels.Best.ToString()],
                 ["attention in integers", AttentionAdvice(KernelTable.Best.InstructionSet)],
+                ["attention in bfloat16", Bf16Attention.IsSupported ? "faster than float" : "computed in float: there is no vdpbf16ps for the chosen kernels"],
             ]);
         foreach ((InstructionSet set, string reason) in KernelTable.Unavailable) Terminal.Out.WriteLine($"integer kernels for {set} are not used: {reason}");
         foreach (InstructionSet set in KernelTable.Available.Skip(1)) Terminal.Out.WriteLine($"integer kernels for {set} are not used: {KernelTable.Best.InstructionSet} is faster");

@@ -18,7 +18,7 @@ internal sealed class QuantizeCommand : CliCommand
     private static readonly Dictionary<string, RangeMethod> s_ranges = new() { ["mse"] = RangeMethod.Mse, ["minmax"] = RangeMethod.MinMax, ["ema"] = RangeMethod.EmaMinMax };
     private static readonly Dictionary<string, SplitInputs> s_splits =
         new() { ["none"] = SplitInputs.None, ["concatenations"] = SplitInputs.Concatenations, ["normalized"] = SplitInputs.Normalized };
-    private static readonly Dictionary<string, AttentionPrecision?> s_attentions = new() { ["float"] = AttentionPrecision.Float, ["int8"] = AttentionPrecision.Int8, ["auto"] = null };
+    private static readonly Dictionary<string, AttentionPrecision?> s_attentions = new() { ["float"] = AttentionPrecision.Float, ["int8"] = AttentionPrecision.Int8, ["bf16"] = AttentionPrecision.Bf16, ["auto"] = null };
 
     // The library's defaults are the command's; the two paths are given with every request.
     private static readonly QuantizationRequest s_defaults = new() { Model = "", Output = "" };
@@ -70,8 +70,8 @@ internal sealed class QuantizeCommand : CliCommand
     private readonly Option<bool> _symmetric = new("--symmetric") { Description = "Weights of fewer than 8 bits without zero points." };
     private readonly Option<string> _attention = new("--attention")
     {
-        Description = "How attentions are computed; auto measures trajectories both ways and takes int8 if it costs no more than half a decibel. Those that are causal or masked always in float.",
-        HelpName = "float|int8|auto",
+        Description = "How attentions are computed; auto measures trajectories and takes int8, else bf16, if it costs no more than half a decibel. Those that are causal or masked always in float.",
+        HelpName = "float|int8|bf16|auto",
         DefaultValueFactory = _ => "float",
     };
     private readonly Option<string> _floatType = new("--float-type") { Description = "How tensors that are not quantized are stored.", HelpName = "f32|f16|bf16", DefaultValueFactory = _ => "f32" };

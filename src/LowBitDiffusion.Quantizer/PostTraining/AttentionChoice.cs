@@ -1,4 +1,5 @@
 using LowBitDiffusion.Execution;
+using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Methods;
@@ -6,25 +7,33 @@ using LowBitDiffusion.Quantizer.Methods;
 namespace LowBitDiffusion.Quantizer.PostTraining;
 
 /// <summary>How attentions were chosen to be computed, by the trajectories of the quantized network against the float one's.</summary>
-/// <param name="Chosen"><c>int8</c> or <c>float</c>, as in the file.</param>
-/// <param name="FloatPsnr">Peak signal-to-noise ratio of the final samples in decibels with attentions in float; null without any difference.</param>
-/// <param name="Int8Psnr">The same with attentions in integers.</param>
-public sealed record AttentionChoice(string Chosen, double? FloatPsnr, double? Int8Psnr)
+/// <param name="Chosen"><c>int8</c>, <c>bf16</c> or <c>float</c>, as in the file.</param>
+/// <param name="Psnr">What was measured: peak signal-to-noise ratio of the final samples in decibels by how attentions were computed; null without any difference.</param>
+public sealed record AttentionChoice(string Chosen, IReadOnlyDictionary<string, double?> Psnr)
 {
     /// <summary>
-    /// Decibels that attentions in integers may cost: half a decibel is 12 % more noise power than the quantized layers make by themselves.
+    /// Decibels that attentions may cost against those in float: half a decibel is 12 % more noise power than the quantized layers make by themselves.
     /// </summary>
     public const double Allowed = 0.5;
 
-    /// <summary>Measures a quantized network with attentions as the request says, or both ways, of which it takes the integers if they cost no more than <see cref="Allowed"/>.</summary>
+    /// <summary>
+    /// Measures a quantized network with attentions as the request says. If it leaves the choice: with attentions in float, then in integers, then in bfloat16 (where this processor
+    /// has it), and takes the first of the latter two that costs no more than <see cref="Allowed"/>, else float.
+    /// </summary>
     /// <exception cref="InvalidRequestException">There are no pictures to decide by.</exception>
     internal static (QualityReport Report, AttentionPrecision Attention) Measure(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules)
     {
         if (run.Request.Attention is { } asked) return (With(asked), asked);
-        QualityReport exact = With(AttentionPrecision.Float), integers = With(AttentionPrecision.Int8);
-        AttentionPrecision chosen = Decide(exact.Trajectory[^1].Psnr, integers.Trajectory[^1].Psnr);
-        bool inIntegers = chosen == AttentionPrecision.Int8;
-        return ((inIntegers ? integers : exact) with { Attention = new AttentionChoice(inIntegers ? "int8" : "float", exact.Trajectory[^1].Psnr, integers.Trajectory[^1].Psnr) }, chosen);
+        QualityReport exact = With(AttentionPrecision.Float);
+        Dictionary<string, double?> measured = new() { [Name(AttentionPrecision.Float)] = Final(exact) };
+        foreach (AttentionPrecision faster in (AttentionPrecision[])[AttentionPrecision.Int8, .. Bf16Attention.IsSupported ? [AttentionPrecision.Bf16] : Array.Empty<AttentionPrecision>()])
+        {
+            QualityReport report = With(faster);
+            measured.Add(Name(faster), Final(report));
+            if (CostsLittle(Final(exact), Final(report))) return (report with { Attention = new AttentionChoice(Name(faster), measured) }, faster);
+        }
+
+        return (exact with { Attention = new AttentionChoice(Name(AttentionPrecision.Float), measured) }, AttentionPrecision.Float);
 
         QualityReport With(AttentionPrecision attention)
         {
@@ -33,7 +42,10 @@ public sealed record AttentionChoice(string Chosen, double? FloatPsnr, double? I
         }
     }
 
-    /// <summary>Integers if they cost no more than what is allowed; null stands for no difference at all.</summary>
-    internal static AttentionPrecision Decide(double? floatPsnr, double? int8Psnr) =>
-        int8Psnr is not { } integers || floatPsnr - integers <= Allowed ? AttentionPrecision.Int8 : AttentionPrecision.Float;
+    /// <summary>Whether the faster way costs no more than what is allowed; null stands for no difference at all.</summary>
+    internal static bool CostsLittle(double? inFloat, double? faster) => faster is not { } decibels || inFloat - decibels <= Allowed;
+
+    private static double? Final(QualityReport report) => report.Trajectory[^1].Psnr;
+
+    private static string Name(AttentionPrecision attention) => attention.ToString().ToLowerInvariant();
 }

@@ -85,7 +85,7 @@ public sealed record QualityReport
         }
 
         if (Attention is { } choice)
-            text.Append(CultureInfo.InvariantCulture, $"\nattentions in {choice.Chosen}: {Decibels(choice.FloatPsnr)} in float, {Decibels(choice.Int8Psnr)} in int8, which may cost {AttentionChoice.Allowed:0.0} dB\n");
+            text.Append(CultureInfo.InvariantCulture, $"\nattentions in {choice.Chosen}: {string.Join(", ", choice.Psnr.Select(way => $"{Decibels(way.Value)} in {way.Key}"))}; {AttentionChoice.Allowed:0.0} dB are allowed\n");
         return text.ToString();
 
         static string Decibels(double? psnr) => psnr is { } value ? value.ToString("0.0 dB", CultureInfo.InvariantCulture) : "equal";

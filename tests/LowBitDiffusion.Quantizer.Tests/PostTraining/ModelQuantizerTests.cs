@@ -160,25 +160,25 @@ internal sealed class ModelQuantizerTests
         static TestCaseData Case(string name, Func<QuantizationRequest, QuantizationRequest> change) => new TestCaseData(change).SetArgDisplayNames(name);
     }
 
-    [TestCase(30.0, 29.5, AttentionPrecision.Int8)]
-    [TestCase(30.0, 29.4, AttentionPrecision.Float)]
-    [TestCase(30.0, 31.0, AttentionPrecision.Int8)]
-    [TestCase(null, null, AttentionPrecision.Int8)]
-    [TestCase(30.0, null, AttentionPrecision.Int8)]
-    public void AttentionsAreInIntegersWhereThatCostsLittle(double? inFloat, double? inIntegers, AttentionPrecision expected) =>
-        Assert.That(AttentionChoice.Decide(inFloat, inIntegers), Is.EqualTo(expected));
+    [TestCase(30.0, 29.5, true)]
+    [TestCase(30.0, 29.4, false)]
+    [TestCase(30.0, 31.0, true)]
+    [TestCase(null, null, true)]
+    [TestCase(null, 60.0, false)]
+    [TestCase(30.0, null, true)]
+    public void AttentionsMayCostHalfADecibel(double? inFloat, double? faster, bool expected) => Assert.That(AttentionChoice.CostsLittle(inFloat, faster), Is.EqualTo(expected));
 
     [Test]
     public void WhatWasChosenForAttentionsIsInTheFileAndInTheReport()
     {
         QualityReport report = ModelQuantizer.Run(_request with { Attention = null });
         AttentionChoice choice = report.Attention!;
-        AttentionPrecision expected = AttentionChoice.Decide(choice.FloatPsnr, choice.Int8Psnr);
         using SourceModel model = SourceModel.Open(_folder["low"]);
-        Assert.That((model.Quantization!.Attention, choice.Chosen), Is.EqualTo((expected, expected == AttentionPrecision.Int8 ? "int8" : "float")));
-        Assert.That(report.Trajectory[^1].Psnr, Is.EqualTo(expected == AttentionPrecision.Int8 ? choice.Int8Psnr : choice.FloatPsnr), "the report is of what was chosen");
+        Assert.That(model.Quantization!.Attention.ToString().ToLowerInvariant(), Is.EqualTo(choice.Chosen));
+        Assert.That(report.Trajectory[^1].Psnr, Is.EqualTo(choice.Psnr[choice.Chosen]), "the report is of what was chosen");
+        if (choice.Chosen == "int8") Assert.That(AttentionChoice.CostsLittle(choice.Psnr["float"], choice.Psnr["int8"]));
         Assert.That(report.ToText(), Does.Contain($"attentions in {choice.Chosen}"));
-        Assert.That(choice.Int8Psnr, Is.Not.EqualTo(choice.FloatPsnr), "the tiny network has attentions");
+        Assert.That(choice.Psnr["int8"], Is.Not.EqualTo(choice.Psnr["float"]), "the tiny network has attentions");
     }
 
     [TestCaseSource(nameof(BadRequests))]
