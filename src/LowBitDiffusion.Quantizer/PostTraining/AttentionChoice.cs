@@ -1,4 +1,3 @@
-using LowBitDiffusion.Execution;
 using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
@@ -35,11 +34,8 @@ public sealed record AttentionChoice(string Chosen, IReadOnlyDictionary<string, 
 
         return (exact with { Attention = new AttentionChoice(Name(AttentionPrecision.Float), measured) }, AttentionPrecision.Float);
 
-        QualityReport With(AttentionPrecision attention)
-        {
-            using PreparedModel quantized = new(run.Model.Network, run.Model.Weights.With(modules, attention));
-            return QualityReporter.Measure(run, modules, ObservedPlannedNetwork.Factory(quantized, run.Pool));
-        }
+        QualityReport With(AttentionPrecision attention) =>
+            QualityReporter.Measure(run, modules, ObservedPlannedNetwork.Factory(run.Model.Network, run.Model.Weights.With(modules, attention), run.Pool));
     }
 
     /// <summary>Whether the faster way costs no more than what is allowed; null stands for no difference at all.</summary>
