@@ -13,7 +13,7 @@ namespace LowBitDiffusion.Benchmarks;
 /// <param name="Geometry">Its shape.</param>
 public sealed record ConvolutionShape(string Name, ConvGeometry Geometry)
 {
-    /// <summary>Layers of Stable Diffusion 1.5 at 512×512, of the DDPM network for CIFAR-10 and of the fashion model.</summary>
+    /// <summary>Layers of Stable Diffusion 1.5 at 512×512, SDXL at 1024×1024, DiT-XL/2 at 256×256, the DDPM network for CIFAR-10 and the fashion model.</summary>
     public static IEnumerable<ConvolutionShape> All =>
     [
         new("SD 1.5 conv 64×64, 320→320", new ConvGeometry(1, 66, 66, 320, 320, 3, 3, 1)),
@@ -28,6 +28,13 @@ public sealed record ConvolutionShape(string Name, ConvGeometry Geometry)
         new("SD 1.5 linear 1024, 2560→640", ConvGeometry.Linear(1024, 2560, 640)),
         new("SD 1.5 linear 77, 768→640", ConvGeometry.Linear(77, 768, 640)),
         new("SD 1.5 linear 2, 1280→1280", ConvGeometry.Linear(2, 1280, 1280)),
+        new("SDXL conv 128×128, 320→320", new ConvGeometry(1, 130, 130, 320, 320, 3, 3, 1)),
+        new("SDXL conv 32×32, 1280→1280", new ConvGeometry(1, 34, 34, 1280, 1280, 3, 3, 1)),
+        new("SDXL linear 4096, 640→5120", ConvGeometry.Linear(4096, 640, 5120)),
+        new("SDXL linear 1024, 5120→1280", ConvGeometry.Linear(1024, 5120, 1280)),
+        new("DiT-XL/2 linear 256, 1152→1152", ConvGeometry.Linear(256, 1152, 1152)),
+        new("DiT-XL/2 linear 256, 1152→4608", ConvGeometry.Linear(256, 1152, 4608)),
+        new("DiT-XL/2 linear 256, 4608→1152", ConvGeometry.Linear(256, 4608, 1152)),
         new("DDPM conv 32×32, 128→128", new ConvGeometry(1, 34, 34, 128, 128, 3, 3, 1)),
         new("DDPM conv 4×4, 256→256", new ConvGeometry(1, 6, 6, 256, 256, 3, 3, 1)),
         new("fashion conv 28×28, 32→32", new ConvGeometry(1, 30, 30, 32, 32, 3, 3, 1)),

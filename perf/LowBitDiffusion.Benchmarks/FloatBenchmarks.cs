@@ -79,14 +79,15 @@ public unsafe class FloatConvolutionBenchmarks : FloatBenchmark
     public void Run() => FloatConvKernel.Run(Pool, Shape, _input, _weights, _epilogue);
 }
 
-/// <summary>Attentions of SD 1.5 at 512×512: tokens, keys, width of a head; operations = 4·queries·keys·channels.</summary>
+/// <summary>Attentions of SD 1.5 at 512×512, SDXL at 1024×1024, DiT-XL/2 and the decoder of Stable Diffusion: heads, queries, keys, width of a head; operations = 4·queries·keys·channels.</summary>
 public unsafe class AttentionBenchmarks : FloatBenchmark
 {
     private AttentionJob _job;
     private byte* _scratch;
     private Int8Attention _integers = null!;
+    private Bf16Attention? _brainFloats;
 
-    public static IEnumerable<string> Shapes => ["4096x4096x40", "4096x77x40", "1024x1024x80", "256x256x160"];
+    public static IEnumerable<string> Shapes => ["8x4096x4096x40", "8x4096x77x40", "8x1024x1024x80", "8x256x256x160", "10x4096x4096x64", "16x256x256x72", "1x4096x4096x512"];
 
     [ParamsSource(nameof(Shapes))]
     public string Shape { get; set; } = "";
@@ -96,27 +97,31 @@ public unsafe class AttentionBenchmarks : FloatBenchmark
     {
         Start();
         int[] sizes = [.. Shape.Split('x').Select(int.Parse)];
-        int channels = 8 * sizes[2];
+        int channels = sizes[0] * sizes[3];
         _job = new AttentionJob
         {
             Batch = 1,
-            Heads = 8,
-            Queries = sizes[0],
-            Keys = sizes[1],
-            HeadWidth = sizes[2],
-            ValueWidth = sizes[2],
-            Query = new(Random((long)sizes[0] * channels), channels),
-            Key = new(Random((long)sizes[1] * channels), channels),
-            Value = new(Random((long)sizes[1] * channels), channels),
-            Output = new(Random((long)sizes[0] * channels), channels),
-            Scale = 1 / MathF.Sqrt(sizes[2]),
+            Heads = sizes[0],
+            Queries = sizes[1],
+            Keys = sizes[2],
+            HeadWidth = sizes[3],
+            ValueWidth = sizes[3],
+            Query = new(Random((long)sizes[1] * channels), channels),
+            Key = new(Random((long)sizes[2] * channels), channels),
+            Value = new(Random((long)sizes[2] * channels), channels),
+            Output = new(Random((long)sizes[1] * channels), channels),
+            Scale = 1 / MathF.Sqrt(sizes[3]),
         };
-        _scratch = Bytes(Math.Max(FloatAttention.ScratchBytes(_job, Threads), Int8Attention.ScratchBytes(_job, Threads)));
+        _scratch = Bytes(Math.Max(FloatAttention.ScratchBytes(_job, Threads), Math.Max(Int8Attention.ScratchBytes(_job, Threads), Bf16Attention.ScratchBytes(_job, Threads))));
         _integers = Own(new Int8Attention(KernelTable.Best.InstructionSet));
+        _brainFloats = Bf16Attention.IsSupported ? Own(new Bf16Attention()) : null;
     }
 
     [Benchmark(Baseline = true)]
     public void Float() => FloatAttention.Run(Pool, _job, _scratch);
+
+    [Benchmark]
+    public void BrainFloats() => (_brainFloats ?? throw new NotSupportedException("the processor has no vdpbf16ps")).Run(Pool, _job, _scratch);
 
     [Benchmark]
     public void Integers() => _integers.Run(Pool, _job, _scratch);

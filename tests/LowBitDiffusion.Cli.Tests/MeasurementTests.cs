@@ -17,7 +17,26 @@ public sealed class MeasurementTests
         JsonElement model = result.Json.GetProperty("models")[0];
         foreach (string figure in new[] { "load_seconds", "first_image_seconds", "step_p50_seconds", "step_p95_seconds", "images_per_second" })
             Assert.That(model.GetProperty("result").GetProperty(figure).GetDouble(), Is.Positive, figure);
+        Assert.That(model.GetProperty("outside_operations").GetDouble(), Is.InRange(0, 0.9));
         Assert.That(model.GetProperty("operations").EnumerateArray().Sum(o => o.GetProperty("share").GetDouble()), Is.EqualTo(1).Within(1e-6), "shares of a step");
+    }
+
+    [Test]
+    public async Task Bench_measures_a_published_network_without_its_weights()
+    {
+        LbdResult result = await Lbd.SucceedAsync("bench", "--architecture", "ddpm-cifar10", "--steps", "1", "--json");
+
+        Assert.That(result.Json.GetProperty("start_to_first_step_seconds").GetDouble(), Is.GreaterThan(result.Json.GetProperty("first_step_seconds").GetDouble()));
+        Assert.That(result.Json.GetProperty("outside_operations").GetDouble(), Is.InRange(0, 0.5));
+    }
+
+    [TestCase("sd15", "64", "does not decode")]
+    [TestCase("sd-vae", "60", "a multiple of 8")]
+    public async Task Bench_refuses_tiles_that_cannot_be(string architecture, string tile, string message)
+    {
+        LbdResult result = await Lbd.RunAsync(["bench", "--architecture", architecture, "--tile", tile]);
+
+        Assert.That($"{result.ExitCode} {result.Error}", Does.StartWith("2 ").And.Contain(message));
     }
 
     [Test]
@@ -36,6 +55,7 @@ public sealed class MeasurementTests
 
         Assert.That(result.Out, Does.Match(@"\| integer kernels +\| \w+: .+ \|"));
         Assert.That(result.Out, Does.Contain("integer kernels for Scalar are not used: "));
+        Assert.That(result.Out, Does.Match(@"\| attention in integers +\| (faster|about as fast|slower)"));
     }
 
     [Test]

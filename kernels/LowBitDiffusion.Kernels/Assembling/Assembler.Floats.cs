@@ -52,4 +52,25 @@ internal sealed partial class Assembler
         _listing?.Add($"vcvtps2dq {target},{source}");
         Vector(P66, Map0F, 0x5B, target, default, source);
     }
+
+    /// <summary>sum + left.high·right.high, rounded, + left.low·right.low, rounded; halves of a lane are bfloat16.</summary>
+    internal void Vdpbf16ps(Zmm sum, Zmm left, Zmm right)
+    {
+        _listing?.Add($"vdpbf16ps {sum},{left},{right}");
+        Vector(PF3, Map0F38, 0x52, sum, left, right);
+    }
+
+    /// <summary>As with vectors, the same two bfloat16 for all lanes.</summary>
+    internal void Vdpbf16ps(Zmm sum, Zmm left, Address right)
+    {
+        _listing?.Add($"vdpbf16ps {sum},{left},dword bcst {right}");
+        Vector(PF3, Map0F38, 0x52, sum, left, right, default, unit: 4, broadcast: true);
+    }
+
+    /// <summary>Rounded to bfloat16: the right operand in the low half of the target, the left in the high half.</summary>
+    internal void Vcvtne2ps2bf16(Zmm target, Zmm high, Zmm low)
+    {
+        _listing?.Add($"vcvtne2ps2bf16 {target},{high},{low}");
+        Vector(PF2, Map0F38, 0x72, target, high, low);
+    }
 }

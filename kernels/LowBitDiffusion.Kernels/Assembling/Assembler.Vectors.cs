@@ -18,7 +18,7 @@ internal sealed partial class Assembler
     private const int Map0F = 1, Map0F38 = 2, Map0F3A = 3;
 
     /// <summary>Mandatory prefixes.</summary>
-    private const int None = 0, P66 = 1, PF3 = 2;
+    private const int None = 0, P66 = 1, PF3 = 2, PF2 = 3;
 
     internal void Vmovups(Zmm target, Address source, Mask mask = default)
     {
@@ -114,13 +114,6 @@ internal sealed partial class Assembler
         Vector(P66, Map0F38, 0x40, target, left, right, default);
     }
 
-    /// <summary>The same 128 bits in all four quarters.</summary>
-    internal void Vbroadcasti32x4(Zmm target, Address source)
-    {
-        _listing?.Add($"vbroadcasti32x4 {target},{source}");
-        Vector(P66, Map0F38, 0x5A, target, default, source, default, unit: 16);
-    }
-
     /// <summary>32-bit to 16-bit integers with signed saturation; in each 128 bits four of the left, then four of the right.</summary>
     internal void Vpackssdw(Zmm target, Zmm left, Zmm right)
     {
@@ -140,6 +133,13 @@ internal sealed partial class Assembler
     {
         _listing?.Add($"vpshufb {target},{left},{right}");
         Vector(P66, Map0F38, 0x00, target, left, right);
+    }
+
+    /// <summary>16-bit elements of the source in the order that <paramref name="order"/> says.</summary>
+    internal void Vpermw(Zmm target, Zmm order, Zmm source)
+    {
+        _listing?.Add($"vpermw {target},{order},{source}");
+        Vector(P66, Map0F38, 0x8D, target, order, source, wide: true);
     }
 
     internal void Vpslld(Zmm target, Zmm source, int count)
@@ -215,9 +215,9 @@ internal sealed partial class Assembler
         Byte(count);
     }
 
-    private void Vector(int prefix, int map, int opcode, Zmm reg, Zmm second, Zmm rm)
+    private void Vector(int prefix, int map, int opcode, Zmm reg, Zmm second, Zmm rm, bool wide = false)
     {
-        Evex(prefix, map, reg, second, indexBit: rm.Number >> 4, baseBit: rm.Number >> 3, Bits512, default, zeroing: false);
+        Evex(prefix, map, reg, second, indexBit: rm.Number >> 4, baseBit: rm.Number >> 3, Bits512, default, zeroing: false, wide: wide);
         Byte(opcode);
         Byte(0xC0 | ((reg.Number & 7) << 3) | (rm.Number & 7));
     }
@@ -230,12 +230,12 @@ internal sealed partial class Assembler
         WriteAddress(reg.Number, rm, unit);
     }
 
-    private void Evex(int prefix, int map, Zmm reg, Zmm second, int indexBit, int baseBit, int width, Mask mask, bool zeroing, bool broadcast = false)
+    private void Evex(int prefix, int map, Zmm reg, Zmm second, int indexBit, int baseBit, int width, Mask mask, bool zeroing, bool broadcast = false, bool wide = false)
     {
         int z = zeroing && mask.Number != 0 ? 1 : 0, b = broadcast ? 1 : 0;
         Byte(0x62);
         Byte(Inverted(reg.Number >> 3, 7) | Inverted(indexBit, 6) | Inverted(baseBit, 5) | Inverted(reg.Number >> 4, 4) | map);
-        Byte(((~second.Number & 15) << 3) | 4 | prefix);
+        Byte((wide ? 0x80 : 0) | ((~second.Number & 15) << 3) | 4 | prefix);
         Byte((z << 7) | (width << 5) | (b << 4) | Inverted(second.Number >> 4, 3) | mask.Number);
     }
 

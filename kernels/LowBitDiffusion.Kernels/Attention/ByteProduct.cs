@@ -49,8 +49,8 @@ internal unsafe struct ByteProductArguments
     /// <summary>Outputs: what is added to each query's scores.</summary>
     public float* Offsets;
 
-    /// <summary>Set by the assembled routines: the order in which 16 bytes are a square of four by four turned over.</summary>
-    public Vector128<byte> Order;
+    /// <summary>Set by the assembled routines: how weights get into their places.</summary>
+    public Vector512<byte> Order;
 
     /// <summary>Set by the assembled routines.</summary>
     public float Polynomial0, Polynomial1, Polynomial2, Polynomial3;

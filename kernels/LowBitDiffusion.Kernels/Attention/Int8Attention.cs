@@ -38,19 +38,19 @@ public sealed unsafe class Int8Attention : IDisposable
     public Int8Attention(InstructionSet set)
     {
         InstructionSet = set;
-        if (set == InstructionSet.Avx512Vnni) _assembled = new Avx512VnniProduct();
+        if (set == InstructionSet.Avx512Vnni) _assembled = new Avx512VnniProduct(bf16: false);
     }
 
     /// <summary>What it asks of the processor.</summary>
     public InstructionSet InstructionSet { get; }
 
     /// <summary>Machine code in words; empty where the runtime compiles the kernel.</summary>
-    public IReadOnlyList<string> Listing => _assembled is null ? [] : Avx512VnniProduct.Listing;
+    public IReadOnlyList<string> Listing => _assembled?.Listing ?? [];
 
     /// <summary>Bytes of scratch that <see cref="Run"/> needs: codes of keys and values, and one tile's state per thread.</summary>
     /// <param name="job">Shapes; the pointers are not looked at.</param>
     /// <param name="threads">Threads of the pool.</param>
-    public static long ScratchBytes(in AttentionJob job, int threads) => new Int8AttentionLayout(job).Total(job, threads);
+    public static long ScratchBytes(in AttentionJob job, int threads) => new Int8AttentionLayout(job, bf16: false).Total(job, threads);
 
     /// <summary>Runs the job.</summary>
     /// <param name="pool">Threads.</param>
@@ -59,13 +59,12 @@ public sealed unsafe class Int8Attention : IDisposable
     /// <exception cref="ArgumentException">There are no heads, no keys or no channels; or there is a mask.</exception>
     public void Run(WorkerPool pool, in AttentionJob job, void* scratch)
     {
-        if (job.Heads < 1 || job.Keys < 1 || job.HeadWidth < 1 || job.ValueWidth < 1) throw new ArgumentException("an attention needs heads, keys and channels", nameof(job));
-        if (job.Causal || job.Mask != null) throw new ArgumentException("attention in integers has no masks", nameof(job));
+        Check(job);
         if (job.Batch < 1 || job.Queries < 1) return;
         switch (InstructionSet)
         {
             case InstructionSet.Avx512Vnni:
-                Run<Simd512, ByteLanes512, Vector512<float>, Vector512<int>, Avx512VnniProduct.Routines>(pool, job, scratch, _assembled!.Products);
+                Run<Simd512, ByteLanes512, Vector512<float>, Vector512<int>, Avx512VnniProduct.Routines>(pool, job, scratch, _assembled!.Products, bf16: false);
                 break;
             case InstructionSet.Avx512BW:
                 Run<Simd512, ByteLanes512, Vector512<float>, Vector512<int>>(pool, job, scratch);
@@ -95,16 +94,25 @@ public sealed unsafe class Int8Attention : IDisposable
         where TLanes : struct, IByteLanes<TFloat, TInt>
         where TFloat : struct
         where TInt : struct
-        => Run<TSimd, TLanes, TFloat, TInt, ByteProduct<TSimd, TLanes, TFloat, TInt>>(pool, job, scratch, default);
+        => Run<TSimd, TLanes, TFloat, TInt, ByteProduct<TSimd, TLanes, TFloat, TInt>>(pool, job, scratch, default, bf16: false);
 
-    private static void Run<TSimd, TLanes, TFloat, TInt, TProduct>(WorkerPool pool, in AttentionJob job, void* scratch, TProduct product)
+    /// <summary>Refuses what neither integers nor bfloat16 have a form for.</summary>
+    /// <exception cref="ArgumentException">There are no heads, no keys or no channels; or there is a mask.</exception>
+    internal static void Check(in AttentionJob job)
+    {
+        if (job.Heads < 1 || job.Keys < 1 || job.HeadWidth < 1 || job.ValueWidth < 1) throw new ArgumentException("an attention needs heads, keys and channels", nameof(job));
+        if (job.Causal || job.Mask != null) throw new ArgumentException("only attention in float has masks", nameof(job));
+    }
+
+    /// <summary>Statistics, packing, tiles of queries.</summary>
+    internal static void Run<TSimd, TLanes, TFloat, TInt, TProduct>(WorkerPool pool, in AttentionJob job, void* scratch, TProduct product, bool bf16)
         where TSimd : struct, ISimd<TFloat>
         where TLanes : struct, IByteLanes<TFloat, TInt>
         where TFloat : struct
         where TInt : struct
         where TProduct : struct, IByteProduct
     {
-        Int8AttentionMemory memory = new((byte*)scratch, new Int8AttentionLayout(job), job.Batch, job.Heads);
+        Int8AttentionMemory memory = new((byte*)scratch, new Int8AttentionLayout(job, bf16), job.Batch, job.Heads);
         double elements = (double)job.Batch * job.Keys * (memory.Layout.KeyChannels + memory.Layout.ValueChannels);
         Int8StatisticsBody<TSimd, TFloat> statistics = new(job, memory);
         pool.For(statistics.Pieces, statistics, 0.1 * elements);

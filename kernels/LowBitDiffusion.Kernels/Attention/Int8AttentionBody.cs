@@ -5,7 +5,7 @@ using LowBitDiffusion.Kernels.Threading;
 
 namespace LowBitDiffusion.Kernels.Attention;
 
-/// <summary>One thread's share of an attention in integers: tiles of 32 queries of one head, each streamed over all blocks of keys.</summary>
+/// <summary>One thread's share of an attention in integers or bfloat16: tiles of 32 queries of one head, each streamed over all blocks of keys.</summary>
 internal readonly unsafe struct Int8AttentionBody<TSimd, TLanes, TFloat, TInt, TProduct>(AttentionJob job, Int8AttentionMemory memory, TProduct product) : IParallelBody
     where TSimd : struct, ISimd<TFloat>
     where TLanes : struct, IByteLanes<TFloat, TInt>
@@ -49,7 +49,7 @@ internal readonly unsafe struct Int8AttentionBody<TSimd, TLanes, TFloat, TInt, T
         ByteProductArguments outputs = new() { Vectors = state.Weights, RowStride = 4, GroupStride = memory.Layout.ValueGroup, Queries = state.Decays, Scores = state.Scores, Factors = state.Factors, Offsets = state.Offsets };
         for (int first = 0; first < job.Keys; first += Block)
         {
-            int keys = Math.Min(Block, job.Keys - first), groups = (keys + 3) / 4;
+            int keys = Math.Min(Block, job.Keys - first), groups = (keys + 3) / 4 * (4 / memory.Layout.GroupSize);
             scores.Rows = memory.KeyCodes(head) + ((nint)first * memory.Layout.KeyRow);
             scores.Count = keys;
             scores.Starts = memory.KeyStarts(head) + first;
@@ -57,9 +57,11 @@ internal readonly unsafe struct Int8AttentionBody<TSimd, TLanes, TFloat, TInt, T
             scores.Output = state.Scores;
             product.Score(ref scores);
 
+            // Keys that fill up a group count nothing, but must be numbers: integers come of anything.
+            if (memory.Layout.IsBf16) new Span<float>(state.Scores + (keys * Tile), (-keys & 3) * Tile).Fill(-1e30f);
             Advance(state);
 
-            outputs.Rows = memory.ValueCodes(head) + ((nint)first / 4 * memory.Layout.ValueGroup);
+            outputs.Rows = memory.ValueCodes(head) + ((nint)first / memory.Layout.GroupSize * memory.Layout.ValueGroup);
             outputs.RowEnd = (nint)groups * memory.Layout.ValueGroup;
             outputs.Count = job.ValueWidth + 1;
             outputs.Output = state.Outputs;
@@ -75,8 +77,15 @@ internal readonly unsafe struct Int8AttentionBody<TSimd, TLanes, TFloat, TInt, T
         for (int query = 0; query < queries; query++, row += job.Query.Stride)
         {
             int* codes = (int*)(state.RowCodes + (query * memory.Layout.KeyRow));
-            float largest = Int8Rows<TSimd, TFloat>.Largest(row, null, job.HeadWidth);
             codes[memory.Layout.KeyGroups - 1] = 0;
+            if (memory.Layout.IsBf16)
+            {
+                Bf16Rows.Round(row, null, (ushort*)codes, job.HeadWidth);
+                state.Factors[query] = job.Scale * Log2E;
+                continue;
+            }
+
+            float largest = Int8Rows<TSimd, TFloat>.Largest(row, null, job.HeadWidth);
             Int8Rows<TSimd, TFloat>.Quantize(row, null, (byte*)codes, job.HeadWidth, largest);
             state.Factors[query] = largest / Int8Rows<TSimd, TFloat>.MaxCode * (job.Scale * Log2E);
         }

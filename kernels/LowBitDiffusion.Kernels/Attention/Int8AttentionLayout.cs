@@ -8,6 +8,7 @@ namespace LowBitDiffusion.Kernels.Attention;
 ///   keys    [key][channel]              s8, rows padded to 8 bytes with zeros
 ///   values  [key/4][channel][key%4]     s8; behind the last channel one that is 1 for every key, which sums the weights; keys that fill up are 0
 /// </code>
+/// Four bytes, or two bfloat16, are a group: what one lane multiplies at once. In bfloat16 the rows above have two instead of four.
 /// </summary>
 internal readonly struct Int8AttentionLayout
 {
@@ -23,10 +24,13 @@ internal readonly struct Int8AttentionLayout
     /// <summary>Channels that one step of the statistics covers.</summary>
     public const int StatisticsWidth = 64;
 
-    public Int8AttentionLayout(in AttentionJob job)
+    /// <param name="job">Shapes.</param>
+    /// <param name="bf16">Whether numbers are bfloat16.</param>
+    public Int8AttentionLayout(in AttentionJob job, bool bf16)
     {
-        KeyRow = RoundUp(job.HeadWidth, 8);
-        KeyGroups = (job.HeadWidth + 3) / 4;
+        GroupSize = bf16 ? 2 : 4;
+        KeyGroups = (job.HeadWidth + GroupSize - 1) / GroupSize;
+        KeyRow = RoundUp(KeyGroups * 4, 8);
         ValueGroup = RoundUp(job.ValueWidth + 1, 16) * 4;
         KeyChannels = job.Heads * job.HeadWidth;
         ValueChannels = job.Heads * job.ValueWidth;
@@ -35,20 +39,29 @@ internal readonly struct Int8AttentionLayout
         PaddedKeys = RoundUp(job.Keys, 16);
         KeyCodes = RoundUp((long)PaddedKeys * KeyRow, 64);
         KeyFloats = Floats(PaddedKeys);
-        ValueCodes = (long)PaddedKeys / 4 * ValueGroup;
+        ValueCodes = (long)PaddedKeys / GroupSize * ValueGroup;
         QueryTiles = (job.Queries + QueryTile - 1) / QueryTile;
         RowCodes = (long)KeyRow * QueryTile;
         QueryCodes = RoundUp((long)KeyGroups * QueryTile * 4, 64);
         Outputs = (long)(job.ValueWidth + 1) * QueryTile * sizeof(float);
     }
 
+    /// <summary>Numbers in four bytes: 4, or 2 in bfloat16.</summary>
+    public int GroupSize { get; }
+
+    /// <summary>Whether numbers are bfloat16.</summary>
+    public bool IsBf16 => GroupSize == 2;
+
+    /// <summary>Bytes of a block's weights.</summary>
+    public int Weights => KeyBlock / GroupSize * QueryTile * 4;
+
     /// <summary>Bytes of a key's codes.</summary>
     public int KeyRow { get; }
 
-    /// <summary>Groups of four channels of a query.</summary>
+    /// <summary>Groups of channels of a query.</summary>
     public int KeyGroups { get; }
 
-    /// <summary>Bytes of four keys' values.</summary>
+    /// <summary>Bytes of the values of a group of keys.</summary>
     public int ValueGroup { get; }
 
     /// <summary>Channels of all heads' keys.</summary>
@@ -94,7 +107,7 @@ internal readonly struct Int8AttentionLayout
     public long Outputs { get; }
 
     /// <summary>A tile's codes, scores, weights, output; factors, offsets, maxima and decays of its queries.</summary>
-    public long State => RowCodes + QueryCodes + (KeyBlock * QueryTile * (sizeof(float) + 1)) + Outputs + (4 * QueryTile * sizeof(float));
+    public long State => RowCodes + QueryCodes + (KeyBlock * QueryTile * sizeof(float)) + Weights + Outputs + (4 * QueryTile * sizeof(float));
 
     /// <summary>All of it.</summary>
     public long Total(in AttentionJob job, int threads) => CounterBytes + (job.Batch * Image) + (job.Batch * job.Heads * Head) + (threads * State);
@@ -159,7 +172,7 @@ internal readonly unsafe struct Int8TileState(byte* memory, Int8AttentionLayout 
     public byte* Weights => (byte*)(Scores + (Block * Tile));
 
     /// <summary>Running output <c>[channel][query]</c>; behind the last channel the sum of weights.</summary>
-    public float* Outputs => (float*)(Weights + (Block * Tile));
+    public float* Outputs => (float*)(Weights + layout.Weights);
 
     /// <summary>a of each query.</summary>
     public float* Factors => Outputs + (layout.Outputs / sizeof(float));

@@ -117,11 +117,11 @@ internal readonly unsafe struct Int8StatisticsBody<TSimd, TVector>(AttentionJob 
     {
         TV half = TS.Create(0.5f), low = TS.Multiply(least, half), high = TS.Multiply(most, half);
         TS.Store(memory.ValueMiddles(image) + channel, TS.Add(high, low));
-        TS.Store(memory.ValueScales(image) + channel, TS.Divide(TS.Subtract(high, low), TS.Create(Int8Rows<TS, TV>.MaxCode)));
+        TS.Store(memory.ValueScales(image) + channel, memory.Layout.IsBf16 ? TS.Create(1) : TS.Divide(TS.Subtract(high, low), TS.Create(Int8Rows<TS, TV>.MaxCode)));
     }
 }
 
-/// <summary>Codes of keys and values: sixteen keys of all heads of an image a piece.</summary>
+/// <summary>Codes, or bfloat16, of keys and values: sixteen keys of all heads of an image a piece.</summary>
 internal readonly unsafe struct Int8PackBody<TSimd, TLanes, TFloat, TInt>(AttentionJob job, Int8AttentionMemory memory) : IParallelBody
     where TSimd : struct, ISimd<TFloat>
     where TLanes : struct, IByteLanes<TFloat, TInt>
@@ -153,6 +153,13 @@ internal readonly unsafe struct Int8PackBody<TSimd, TLanes, TFloat, TInt>(Attent
         int head = (image * job.Heads) + headOfImage, channel = headOfImage * job.HeadWidth, width = job.HeadWidth, padded = memory.Layout.KeyRow;
         float* row = job.Key.Row(((nint)image * job.Keys) + key) + channel, means = memory.KeyMeans(image) + channel;
         byte* codes = (byte*)memory.KeyCodes(head) + ((nint)key * padded);
+        if (memory.Layout.IsBf16)
+        {
+            *(ulong*)(codes + padded - 8) = 0;
+            Bf16Rows.Round(row, means, (ushort*)codes, width);
+            return;
+        }
+
         float largest = Int8Rows<TSimd, TFloat>.Largest(row, means, width);
         Int8Rows<TSimd, TFloat>.Quantize(row, means, codes, width, largest);
         new Span<byte>(codes + width, padded - width).Fill(128);
@@ -173,6 +180,12 @@ internal readonly unsafe struct Int8PackBody<TSimd, TLanes, TFloat, TInt>(Attent
     /// <summary>Vector after vector of channels, of which the last may cover channels that the one before it has covered; for each all keys of the piece.</summary>
     private void PackValues(int image, int headOfImage, int first, int end)
     {
+        if (memory.Layout.IsBf16)
+        {
+            PackPairs(image, headOfImage, first, end);
+            return;
+        }
+
         if (job.ValueWidth >= TSimd.Count)
         {
             for (int c = 0; c < job.ValueWidth; c += TSimd.Count)
@@ -190,6 +203,20 @@ internal readonly unsafe struct Int8PackBody<TSimd, TLanes, TFloat, TInt>(Attent
             group[job.ValueWidth] = 0x01010101;
             if (end - key >= 4) continue;
             for (int c = 0; c <= job.ValueWidth; c++) group[c] &= (1 << (8 * (end - key))) - 1;
+        }
+    }
+
+    /// <summary>Two keys share a lane; groups are whole up to four keys.</summary>
+    private void PackPairs(int image, int headOfImage, int first, int end)
+    {
+        int channel = headOfImage * job.ValueWidth;
+        float* middles = memory.ValueMiddles(image) + channel;
+        for (int key = first; key < end + (-end & 3); key++)
+        {
+            ushort* target = (ushort*)(memory.ValueCodes((image * job.Heads) + headOfImage) + ((nint)key / 2 * memory.Layout.ValueGroup)) + (key & 1);
+            float* row = job.Value.Row(((nint)image * job.Keys) + Math.Min(key, end - 1)) + channel;
+            for (int c = 0; c < job.ValueWidth; c++) target[2 * c] = key < end ? Bf16Rows.Round(row[c] - middles[c]) : (ushort)0;
+            target[2 * job.ValueWidth] = key < end ? Bf16Rows.One : (ushort)0;
         }
     }
 

@@ -30,6 +30,7 @@ internal sealed class BenchCommand : CliCommand
     };
     private readonly Option<string> _attention = CommonOptions.Attention();
     private readonly Option<int?> _size = new("--size") { Description = "With --architecture: rows and columns of the picture in pixels. Default: the network's own.", HelpName = "N" };
+    private readonly Option<int?> _tile = new("--tile") { Description = "With --architecture of a decoder: decode in overlapping tiles of so many rows and columns of pixels, which takes less memory.", HelpName = "N" };
     private readonly Option<string[]> _compare = new("--compare") { Description = "More model folders, measured in turn with the first; ratios are to the first.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
     private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the sampler. Default: the model's.", HelpName = "N" };
     private readonly Option<int> _batch = new("--batch") { Description = "Images drawn at once.", HelpName = "N", DefaultValueFactory = _ => 1 };
@@ -39,7 +40,7 @@ internal sealed class BenchCommand : CliCommand
 
     public BenchCommand(Terminal terminal) : base("bench", "Measure load time, first image, steps, images per second, memory, and the time of each kind of operation.", terminal)
     {
-        foreach (Option option in new Option[] { _model, _architecture, _weights, _attention, _size, _compare, _steps, _batch, _rounds, _threads, _json }) Options.Add(option);
+        foreach (Option option in new Option[] { _model, _architecture, _weights, _attention, _size, _tile, _compare, _steps, _batch, _rounds, _threads, _json }) Options.Add(option);
         Validators.Add(result =>
         {
             if (result.GetResult(_model) is null == result.GetResult(_architecture) is null) result.AddError("Either option '--model' or option '--architecture' is required.");
@@ -68,17 +69,17 @@ internal sealed class BenchCommand : CliCommand
         long foretold = estimates.Sum(estimate => estimate.Total) + estimates[^1].Runtime;
         IReadOnlyList<BenchmarkResult> results = await Terminal.WithProgressAsync("measuring", json, progress => MeasureAsync(folders, settings, progress, cancellationToken));
         long peak = ProcessMemory.PeakResidentBytes();
-        IReadOnlyList<OperationTime>[] operations =
+        StepProfile[] profiles =
             [.. folders.Select(folder => OperationProfile.Measure(folder, settings.Batch, settings.Threads, ProfiledSteps, cancellationToken))];
-        if (json) PrintJson(results, operations, foretold, peak, settings);
-        else Print(results, operations, foretold, peak);
+        if (json) PrintJson(results, profiles, foretold, peak, settings);
+        else Print(results, profiles, foretold, peak);
         return ExitCode.Success;
     }
 
     private async Task<int> RunNetworkAsync(ParseResult parsed, string architecture, bool json, CancellationToken cancellationToken)
     {
         NetworkBenchmarkSettings settings = new(
-            architecture, parsed.GetValue(_weights)!, CommonOptions.CheckedAttention(parsed.GetValue(_attention)!), parsed.GetValue(_size), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
+            architecture, parsed.GetValue(_weights)!, CommonOptions.CheckedAttention(parsed.GetValue(_attention)!), parsed.GetValue(_size), parsed.GetValue(_tile), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
             CommonOptions.Checked("steps", parsed.GetValue(_steps) ?? ForwardPasses, 1, 100_000), CommonOptions.CheckedThreads(parsed.GetValue(_threads)));
         NetworkBenchmarkResult result = await Terminal.WithProgressAsync("packing", json, progress => Task.Run(
             () => NetworkBenchmark.Measure(settings, new DelegateProgress<double>(share => progress.Report(new(share))), cancellationToken), cancellationToken));
@@ -90,12 +91,13 @@ internal sealed class BenchCommand : CliCommand
 
         Terminal.Out.WriteLine($"{result.Architecture} {result.Precision}, {result.Inputs}: {result.Macs / 1e9:0.0} GMAC");
         Terminal.WriteTable(
-            ["load s", " first step s", " step min s", " step p50 s", " step p95 s", " GOPS", " of peak", " weights", " activations", " foretold", " resident peak", " foretold : resident"],
+            ["load s", " first step s", " start to first step s", " step min s", " step p50 s", " step p95 s", " GOPS", " of peak", " weights", " activations", " foretold", " resident peak", " foretold : resident"],
             [[
-                Number(result.LoadSeconds), Number(result.FirstStepSeconds), Precise(result.StepMinimumSeconds), Precise(result.StepP50Seconds), Precise(result.StepP95Seconds),
+                Number(result.LoadSeconds), Number(result.FirstStepSeconds), Number(result.StartToFirstStepSeconds), Precise(result.StepMinimumSeconds), Precise(result.StepP50Seconds), Precise(result.StepP95Seconds),
                 Number(2 * result.Macs / result.StepP50Seconds / 1e9), Percent(result.PeakShare), Size.Format(result.WeightBytes), Size.Format(result.ActivationBytes),
                 Size.Format(result.EstimatedBytes), Size.Format(result.PeakResidentBytes), Number(result.EstimateRatio),
             ]]);
+        Terminal.Out.WriteLine($"{Percent(result.OutsideOperations)} of a pass outside operations");
         Terminal.WriteTable(
             ["operation", " count", " ms", " share", " GOPS", " of peak"],
             result.Operations.Select(o => new[]
@@ -127,7 +129,7 @@ internal sealed class BenchCommand : CliCommand
         }
     }
 
-    private void Print(IReadOnlyList<BenchmarkResult> results, IReadOnlyList<OperationTime>[] operations, long foretold, long peak)
+    private void Print(IReadOnlyList<BenchmarkResult> results, StepProfile[] profiles, long foretold, long peak)
     {
         BenchmarkResult first = results[0];
         Terminal.WriteTable(
@@ -141,10 +143,10 @@ internal sealed class BenchCommand : CliCommand
         for (int i = 0; i < results.Count; i++)
         {
             Terminal.Out.WriteLine();
-            Terminal.Out.WriteLine($"{results[i].Model}, one step:");
+            Terminal.Out.WriteLine($"{results[i].Model}, one step, {Percent(profiles[i].OutsideOperations)} of it outside operations:");
             Terminal.WriteTable(
                 ["operation", " count", " ms", " share", " GMAC/s"],
-                operations[i].Select(o => new[]
+                profiles[i].Operations.Select(o => new[]
                 {
                     o.Kind, o.Operations.ToString(CultureInfo.InvariantCulture), Number(o.SecondsPerStep * 1e3), string.Create(CultureInfo.InvariantCulture, $"{o.Share * 100:0.0} %"),
                     o.MacsPerSecond > 0 ? Number(o.MacsPerSecond / 1e9) : "",
@@ -152,7 +154,7 @@ internal sealed class BenchCommand : CliCommand
         }
     }
 
-    private void PrintJson(IReadOnlyList<BenchmarkResult> results, IReadOnlyList<OperationTime>[] operations, long foretold, long peak, BenchmarkSettings settings) =>
+    private void PrintJson(IReadOnlyList<BenchmarkResult> results, StepProfile[] profiles, long foretold, long peak, BenchmarkSettings settings) =>
         Terminal.Out.WriteLine(JsonSerializer.Serialize(
             new
             {
@@ -160,7 +162,7 @@ internal sealed class BenchCommand : CliCommand
                 settings.Rounds,
                 ForetoldBytes = foretold,
                 PeakResidentBytes = peak,
-                Models = results.Select((result, i) => new { Result = result, StepRatio = result.StepP50Seconds / results[0].StepP50Seconds, Operations = operations[i] }),
+                Models = results.Select((result, i) => new { Result = result, StepRatio = result.StepP50Seconds / results[0].StepP50Seconds, profiles[i].Operations, profiles[i].OutsideOperations }),
             },
             JsonText.Compact));
 

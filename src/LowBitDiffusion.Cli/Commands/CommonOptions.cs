@@ -38,14 +38,14 @@ internal static class CommonOptions
     public static Option<string> Attention() => new("--attention")
     {
         Description = "How attentions are computed; those that are causal or masked always in float.",
-        HelpName = "float|int8",
+        HelpName = "float|int8|bf16",
         DefaultValueFactory = _ => "float",
     };
 
     /// <summary>The precision that <see cref="Attention"/> names.</summary>
     /// <exception cref="InvalidRequestException">Another word.</exception>
     public static AttentionPrecision CheckedAttention(string word) =>
-        OneOf("attention", word, new Dictionary<string, AttentionPrecision> { ["float"] = AttentionPrecision.Float, ["int8"] = AttentionPrecision.Int8 });
+        OneOf("attention", word, new Dictionary<string, AttentionPrecision> { ["float"] = AttentionPrecision.Float, ["int8"] = AttentionPrecision.Int8, ["bf16"] = AttentionPrecision.Bf16 });
 
     /// <summary>The type in which floats are stored that a word names.</summary>
     /// <exception cref="InvalidRequestException">Another word.</exception>

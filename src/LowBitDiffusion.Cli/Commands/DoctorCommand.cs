@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using LowBitDiffusion.Cli.Output;
+using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.Numerics;
 
@@ -36,6 +37,8 @@ internal sealed class DoctorCommand : CliCommand
                     MemoryBytes = memory,
                     InstructionSets = offered,
                     IntegerKernels = new { Chosen = KernelTable.Best.InstructionSet, KernelTable.Available, KernelTable.Unavailable },
+                    AttentionInBfloat16 = Bf16Attention.IsSupported,
+                    AttentionInIntegers = AttentionAdvice(KernelTable.Best.InstructionSet),
                     FloatKernels = new { Chosen = SimdLevels.Best, Available = SimdLevels.Supported },
                 },
                 JsonText.Compact));
@@ -53,11 +56,21 @@ internal sealed class DoctorCommand : CliCommand
                 ["instruction sets", string.Join(", ", offered.Where(o => o.Value).Select(o => o.Key))],
                 ["integer kernels", $"{KernelTable.Best.InstructionSet}: {KernelTable.Best.QuantizedConv.Name}"],
                 ["float kernels", SimdLevels.Best.ToString()],
+                ["attention in integers", AttentionAdvice(KernelTable.Best.InstructionSet)],
+                ["attention in bfloat16", Bf16Attention.IsSupported ? "faster than float" : "computed in float: there is no vdpbf16ps for the chosen kernels"],
             ]);
         foreach ((InstructionSet set, string reason) in KernelTable.Unavailable) Terminal.Out.WriteLine($"integer kernels for {set} are not used: {reason}");
         foreach (InstructionSet set in KernelTable.Available.Skip(1)) Terminal.Out.WriteLine($"integer kernels for {set} are not used: {KernelTable.Best.InstructionSet} is faster");
         return Task.FromResult(ExitCode.Success);
     }
+
+    // What a file says of its attentions is part of its results, so it is honoured everywhere; only time differs. docs/performance.md has the figures.
+    private static string AttentionAdvice(InstructionSet set) => set switch
+    {
+        InstructionSet.Avx512Vnni or InstructionSet.AvxVnni => "faster than float",
+        InstructionSet.Avx512BW or InstructionSet.Avx2 => "about as fast as float",
+        _ => "slower than float here: quantize with --attention float for this machine",
+    };
 
     private static string ProcessorName()
     {

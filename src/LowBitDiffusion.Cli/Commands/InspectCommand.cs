@@ -53,6 +53,7 @@ internal sealed class InspectCommand : CliCommand
             [
                 ["quantized by", model.Method ?? "not quantized"],
                 .. model.Correction is { } correction ? [["prediction correction", correction.ToString()]] : Array.Empty<string[]>(),
+                ["attentions in", model.Attention.ToString().ToLowerInvariant()],
                 ["sample", string.Join('x', model.Sample)],
                 ["parameters", Count(model.Parameters)],
                 ["MACs per image and step", Count(model.Cost.MacsPerStep)],
@@ -115,6 +116,7 @@ internal sealed class InspectCommand : CliCommand
             model.Network,
             model.Method,
             model.Correction,
+            model.Attention,
             model.Sample,
             model.Parameters,
             model.Cost.MacsPerStep,

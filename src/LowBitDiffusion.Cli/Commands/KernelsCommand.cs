@@ -37,7 +37,8 @@ internal sealed class KernelsCommand : CliCommand
     {
         InstructionSet best = KernelTable.Best.InstructionSet;
         using Int8Attention attention = new(best);
-        string[] lines = [.. KernelTable.Best.QuantizedConv.Listing, .. attention.Listing];
+        using Bf16Attention? bf16 = Bf16Attention.IsSupported ? new Bf16Attention() : null;
+        string[] lines = [.. KernelTable.Best.QuantizedConv.Listing, .. attention.Listing, .. bf16?.Listing ?? []];
         if (lines.Length == 0) throw new InvalidRequestException("disassemble", $"expected kernels that are assembled at run time, found {best}: the runtime compiles them");
         foreach (string line in lines) Terminal.Out.WriteLine(line);
         return ExitCode.Success;

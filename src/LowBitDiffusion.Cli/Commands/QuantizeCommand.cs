@@ -4,6 +4,7 @@ using System.Text;
 using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Correction;
 using LowBitDiffusion.Quantizer.Methods;
@@ -19,6 +20,8 @@ internal sealed class QuantizeCommand : CliCommand
     private static readonly Dictionary<string, RangeMethod> s_ranges = new() { ["mse"] = RangeMethod.Mse, ["minmax"] = RangeMethod.MinMax, ["ema"] = RangeMethod.EmaMinMax };
     private static readonly Dictionary<string, SplitInputs> s_splits =
         new() { ["none"] = SplitInputs.None, ["concatenations"] = SplitInputs.Concatenations, ["normalized"] = SplitInputs.Normalized };
+    private static readonly Dictionary<string, AttentionPrecision?> s_attentions = new() { ["float"] = AttentionPrecision.Float, ["int8"] = AttentionPrecision.Int8, ["bf16"] = AttentionPrecision.Bf16, ["auto"] = null };
+
     // The library's defaults are the command's; the two paths are given with every request.
     private static readonly QuantizationRequest s_defaults = new() { Model = "", Output = "" };
 
@@ -70,7 +73,12 @@ internal sealed class QuantizeCommand : CliCommand
     private readonly Option<string?> _split = new("--split") { Description = "Which concatenated inputs get a quantizer for each half. Default: the method's.", HelpName = "none|concatenations|normalized" };
     private readonly Option<int> _group = new("--group-size") { Description = "Input channels that share a weight scale; 0 for one scale per output channel.", HelpName = "N" };
     private readonly Option<bool> _symmetric = new("--symmetric") { Description = "Weights of fewer than 8 bits without zero points." };
-    private readonly Option<string> _attention = CommonOptions.Attention();
+    private readonly Option<string> _attention = new("--attention")
+    {
+        Description = "How attentions are computed; auto measures trajectories and takes int8, else bf16, if it costs no more than half a decibel. Those that are causal or masked always in float.",
+        HelpName = "float|int8|bf16|auto",
+        DefaultValueFactory = _ => "float",
+    };
     private readonly Option<string> _floatType = new("--float-type") { Description = "How tensors that are not quantized are stored.", HelpName = "f32|f16|bf16", DefaultValueFactory = _ => "f32" };
     private readonly Option<int?> _reportImages = new("--report-images")
     {
@@ -102,6 +110,7 @@ internal sealed class QuantizeCommand : CliCommand
         "lbd quantize --model models/fashion-unet --out models/fashion-unet-w4a8 --weight-bits 4 --activation-bits 8 --steps 20",
         "lbd quantize --model models/fashion-unet --out models/fashion-unet-w4a8-tfmq --method tfmq --budget 20m",
         "lbd quantize --model models/fashion-unet --out mixed --rule 'mid_block.*=w8a8' --rule '*.to_out.0=float'",
+        "lbd quantize --model models/fashion-unet --out fast --attention auto",
         "lbd quantize --model sd15 --out sd15-w8a8 --weight-bits 8 --attention int8 --prompts prompts.txt --float-type f16",
         "lbd quantize --model models/fashion-unet --list-rules",
     ];
@@ -182,7 +191,7 @@ internal sealed class QuantizeCommand : CliCommand
         Split = parsed.GetValue(_split) is { } split ? CommonOptions.OneOf("split", split, s_splits) : null,
         SymmetricWeights = parsed.GetValue(_symmetric),
         GroupChannels = CommonOptions.Checked("group-size", parsed.GetValue(_group), 0, 1 << 20),
-        Attention = CommonOptions.CheckedAttention(parsed.GetValue(_attention)!),
+        Attention = CommonOptions.OneOf("attention", parsed.GetValue(_attention)!, s_attentions),
         FloatType = CommonOptions.CheckedFloatType(parsed.GetValue(_floatType)!),
         ReportImages = Checked("report-images", parsed.GetValue(_reportImages), 0, 1 << 20),
         Overwrite = parsed.GetValue(_overwrite),

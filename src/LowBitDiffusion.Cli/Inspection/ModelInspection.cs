@@ -20,6 +20,9 @@ internal sealed record ModelInspection
     /// <summary>Correction of what it predicts; null if there is none.</summary>
     public required CorrectionInspection? Correction { get; init; }
 
+    /// <summary>How attentions are computed.</summary>
+    public required AttentionPrecision Attention { get; init; }
+
     /// <summary>Shape of an image <c>[C, H, W]</c>, or of whatever the network's first input is.</summary>
     public required IReadOnlyList<int> Sample { get; init; }
 
@@ -56,6 +59,7 @@ internal sealed record ModelInspection
             Network = folder.Network.ClassName,
             Method = folder.Component.Quantization?.Method,
             Correction = CorrectionInspection.Of(folder.Component.Correction),
+            Attention = folder.Component.Quantization?.Attention ?? AttentionPrecision.Float,
             Sample = [.. inputs["sample"].Skip(1)],
             Parameters = graph.Parameters.Sum(parameter => parameter.Shape.Elements),
             Modules = [.. cost.Modules.Select(module => ModuleInspection.Of(folder, matrices[module.Name], module))],

@@ -5,6 +5,7 @@ using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Models.RandomWeights;
+using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Cli.Measuring;
@@ -14,10 +15,11 @@ namespace LowBitDiffusion.Cli.Measuring;
 /// <param name="Precision">Bits of weights and activations, or <c>f32</c>.</param>
 /// <param name="Attention">How attentions are computed.</param>
 /// <param name="Size">Rows and columns of the picture in pixels; null for the network's own.</param>
+/// <param name="Tile">For decoders: rows and columns in pixels of the tiles that the picture is decoded in; null for the picture as a whole.</param>
 /// <param name="Batch">Images at once.</param>
 /// <param name="Steps">Forward passes to measure.</param>
 /// <param name="Threads">Threads; null for one per processor.</param>
-internal sealed record NetworkBenchmarkSettings(string Architecture, string Precision, AttentionPrecision Attention, int? Size, int Batch, int Steps, int? Threads);
+internal sealed record NetworkBenchmarkSettings(string Architecture, string Precision, AttentionPrecision Attention, int? Size, int? Tile, int Batch, int Steps, int? Threads);
 
 /// <summary>What was measured of a network.</summary>
 internal sealed record NetworkBenchmarkResult
@@ -42,6 +44,9 @@ internal sealed record NetworkBenchmarkResult
 
     /// <summary>What is computed before the loop, and the first forward pass.</summary>
     public required double FirstStepSeconds { get; init; }
+
+    /// <summary>From the start of the process to the end of the first forward pass.</summary>
+    public required double StartToFirstStepSeconds { get; init; }
 
     /// <summary>Fastest forward pass.</summary>
     public required double StepMinimumSeconds { get; init; }
@@ -73,6 +78,9 @@ internal sealed record NetworkBenchmarkResult
     /// <summary>Time by kind of operation.</summary>
     public required IReadOnlyList<OperationTime> Operations { get; init; }
 
+    /// <summary>Share of a pass that no operation accounts for.</summary>
+    public required double OutsideOperations { get; init; }
+
     /// <summary>Share of the peak over all operations of the median pass.</summary>
     public double PeakShare => PeakOperationsPerSecond > 0 ? 2 * Macs / StepP50Seconds / PeakOperationsPerSecond : 0;
 }
@@ -87,11 +95,10 @@ internal static class NetworkBenchmark
     public static NetworkBenchmarkResult Measure(NetworkBenchmarkSettings settings, IProgress<double> progress, CancellationToken cancellationToken)
     {
         INetwork network = Architectures.Create(settings.Architecture);
-        IReadOnlyDictionary<string, TensorShape> inputs = Inputs(network, settings);
+        (IReadOnlyDictionary<string, TensorShape> inputs, int tiles) = Inputs(network, settings);
         ModelWeights weights = RandomModel.Weights(network, network.NativeInputs(1), settings.Precision, seed: 0);
         weights = weights.With(weights.QuantizedModules, settings.Attention);
         using WorkerPool pool = new(settings.Threads ?? Environment.ProcessorCount);
-        double peak = PeakThroughput.TryCreate() is { } throughput ? throughput.GigaOperationsPerSecond(pool) * 1e9 : 0;
         using PreparedModel model = new(network, weights);
         PlanMemory estimate = model.Estimate(inputs, pool.Threads);
         long estimated = estimate.Weights + estimate.Activations(1) + ProcessMemory.RuntimeBytes();
@@ -102,9 +109,15 @@ internal static class NetworkBenchmark
 
         Dictionary<string, float[]> values = inputs.ToDictionary(i => i.Key, i => Values(i.Key, i.Value));
         start = Stopwatch.GetTimestamp();
-        Action forward = Forward(planned, values, cancellationToken);
+        Action one = Forward(planned, values, cancellationToken);
+        Action forward = () =>
+        {
+            for (int tile = 0; tile < tiles; tile++) one();
+        };
         forward();
-        TimeSpan first = Stopwatch.GetElapsedTime(start);
+        TimeSpan first = Stopwatch.GetElapsedTime(start), sinceStart = ProcessClock.SinceStart();
+        using PeakThroughput? throughput = PeakThroughput.TryCreate();
+        double peak = throughput is null ? 0 : throughput.GigaOperationsPerSecond(pool) * 1e9;
         TimeSpan[] times = new TimeSpan[settings.Steps];
         for (int i = 0; i < times.Length; i++)
         {
@@ -115,17 +128,20 @@ internal static class NetworkBenchmark
 
         Array.Sort(times);
         planned.Profile = true;
+        start = Stopwatch.GetTimestamp();
         forward();
+        TimeSpan profiled = Stopwatch.GetElapsedTime(start);
         IReadOnlyList<StepTiming> timings = planned.TakeTimings();
         return new NetworkBenchmarkResult
         {
             Architecture = settings.Architecture,
             Precision = settings.Precision,
-            Inputs = string.Join(", ", inputs.Select(i => $"{i.Key} {i.Value}")),
+            Inputs = string.Join(", ", inputs.Select(i => $"{i.Key} {i.Value}")) + (tiles > 1 ? $", {tiles} tiles" : ""),
             Parameters = network.Build(inputs).Parameters.Sum(p => p.Shape.Elements),
             Macs = timings.Sum(t => t.Macs * t.Calls),
             LoadSeconds = load.TotalSeconds,
             FirstStepSeconds = first.TotalSeconds,
+            StartToFirstStepSeconds = sinceStart.TotalSeconds,
             StepMinimumSeconds = times[0].TotalSeconds,
             StepP50Seconds = Percentile.Of(times, 0.5).TotalSeconds,
             StepP95Seconds = Percentile.Of(times, 0.95).TotalSeconds,
@@ -135,19 +151,27 @@ internal static class NetworkBenchmark
             EstimatedBytes = estimated,
             PeakResidentBytes = ProcessMemory.PeakResidentBytes(),
             Operations = OperationProfile.Summarize(timings, steps: 1),
+            OutsideOperations = OperationProfile.Outside(timings, profiled),
         };
     }
 
-    private static IReadOnlyDictionary<string, TensorShape> Inputs(INetwork network, NetworkBenchmarkSettings settings)
+    // With tiles: the shapes of one, and how many make a picture.
+    private static (IReadOnlyDictionary<string, TensorShape> Inputs, int Tiles) Inputs(INetwork network, NetworkBenchmarkSettings settings)
     {
         Dictionary<string, TensorShape> inputs = new(network.NativeInputs(settings.Batch));
-        if (settings.Size is not { } size) return inputs;
         int factor = Architectures.PixelsPerPosition(settings.Architecture);
-        if (factor == 0 || size < factor || size % factor != 0)
-            throw new InvalidRequestException("size", factor == 0 ? $"{settings.Architecture} has no picture, found {size}" : $"expected a multiple of {factor}, found {size}");
         string image = inputs.ContainsKey("sample") ? "sample" : "latent";
-        inputs[image] = inputs[image].With(2, size / factor).With(3, size / factor);
-        return inputs;
+        if (settings.Size is { } size) inputs[image] = inputs[image].With(2, Positions("size", size)).With(3, Positions("size", size));
+        if (settings.Tile is not { } pixels) return (inputs, 1);
+        if (image != "latent") throw new InvalidRequestException("tile", $"{settings.Architecture} does not decode a picture, found {pixels}");
+        DecodeTiling tiling = DecodeTiling.OfSize(Positions("tile", pixels));
+        int rows = inputs[image][2], columns = inputs[image][3];
+        inputs[image] = inputs[image].With(2, Math.Min(tiling.Size, rows)).With(3, Math.Min(tiling.Size, columns));
+        return (inputs, tiling.Count(rows) * tiling.Count(columns));
+
+        int Positions(string option, int value) => factor > 0 && value >= factor && value % factor == 0
+            ? value / factor
+            : throw new InvalidRequestException(option, factor == 0 ? $"{settings.Architecture} has no picture, found {value}" : $"expected a multiple of {factor}, found {value}");
     }
 
     private static Action Forward(PlannedNetwork network, Dictionary<string, float[]> values, CancellationToken cancellationToken)

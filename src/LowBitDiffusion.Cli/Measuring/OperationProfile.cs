@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using LowBitDiffusion.Execution;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
@@ -13,6 +14,11 @@ namespace LowBitDiffusion.Cli.Measuring;
 /// <param name="MacsPerSecond">Multiply-accumulates per second; 0 for work without any.</param>
 internal sealed record OperationTime(string Kind, int Operations, double SecondsPerStep, double Share, double MacsPerSecond);
 
+/// <summary>Where the time of a model's steps goes.</summary>
+/// <param name="Operations">Time by kind of operation.</param>
+/// <param name="OutsideOperations">Share of a step that no operation accounts for.</param>
+internal sealed record StepProfile(IReadOnlyList<OperationTime> Operations, double OutsideOperations);
+
 /// <summary>Runs a network step by step with a clock around every operation.</summary>
 internal static class OperationProfile
 {
@@ -24,7 +30,7 @@ internal static class OperationProfile
     /// <param name="threads">Threads; null for one per processor.</param>
     /// <param name="steps">Steps to measure.</param>
     /// <param name="cancellationToken">Checked between operations.</param>
-    public static IReadOnlyList<OperationTime> Measure(string path, int images, int? threads, int steps, CancellationToken cancellationToken)
+    public static StepProfile Measure(string path, int images, int? threads, int steps, CancellationToken cancellationToken)
     {
         using NetworkFolder folder = NetworkFolder.Open(path);
         using WorkerPool pool = new(threads ?? Environment.ProcessorCount);
@@ -38,9 +44,15 @@ internal static class OperationProfile
         float[] sample = new float[network.SampleLength], prediction = new float[network.PredictionLength];
         for (int step = 0; step < WarmUpSteps; step++) network.Predict(step, sample, prediction, cancellationToken);
         network.Profile = true;
+        long start = Stopwatch.GetTimestamp();
         for (int step = WarmUpSteps; step < timesteps.Length; step++) network.Predict(step, sample, prediction, cancellationToken);
-        return Summarize(network.TakeTimings(), steps);
+        TimeSpan elapsed = Stopwatch.GetElapsedTime(start);
+        IReadOnlyList<StepTiming> timings = network.TakeTimings();
+        return new StepProfile(Summarize(timings, steps), Outside(timings, elapsed));
     }
+
+    /// <summary>Share of the elapsed time that no operation accounts for.</summary>
+    public static double Outside(IReadOnlyList<StepTiming> timings, TimeSpan elapsed) => 1 - (timings.Sum(t => t.Total.TotalSeconds) / elapsed.TotalSeconds);
 
     /// <summary>Adds up the timings of each kind of work.</summary>
     public static IReadOnlyList<OperationTime> Summarize(IReadOnlyList<StepTiming> timings, int steps)

@@ -3,6 +3,7 @@ using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Pipelines;
+using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Sampling;
 

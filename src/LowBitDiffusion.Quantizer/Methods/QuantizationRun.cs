@@ -1,6 +1,7 @@
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Sampling;
@@ -24,6 +25,7 @@ public sealed class QuantizationRun : IDisposable
 
         if (request.Batch < 1) throw new InvalidRequestException("batch", $"expected at least one image, found {request.Batch}");
         if (request.ReportImages < 0) throw new InvalidRequestException("report images", $"expected 0 or more, found {request.ReportImages}");
+        if (request.Attention is null && request.ReportImages == 0) throw new InvalidRequestException("report images", "expected at least one to choose by how attentions are computed, found 0");
         if (request.GroupChannels < 0) throw new InvalidRequestException("group channels", $"expected 0 or more, found {request.GroupChannels}");
         if (request.Iterations < 1) throw new InvalidRequestException("iterations", $"expected at least one, found {request.Iterations}");
         if (request.Samples < 1) throw new InvalidRequestException("samples", $"expected at least one, found {request.Samples}");

@@ -1,5 +1,4 @@
 using LowBitDiffusion.Quantization;
-using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Methods;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;
@@ -21,9 +20,8 @@ public static class ModelQuantizer
     {
         using QuantizationRun run = QuantizationRun.Open(request, progress, cancellationToken);
         (IReadOnlyDictionary<string, QuantizedModule> modules, TrainingReport? training) = run.Method.Quantize(run);
-        ObservedNetworkFactory quantized = ObservedPlannedNetwork.Factory(run.Model.Network, run.Model.Weights.With(modules, request.Attention), run.Pool);
-        QualityReport report = QualityReporter.Measure(run, modules, quantized);
-        QuantizedModelWriter.Write(run, modules, report, training);
+        (QualityReport report, AttentionPrecision attention) = AttentionChoice.Measure(run, modules);
+        QuantizedModelWriter.Write(run, modules, attention, report, training);
         run.Complete();
         return report;
     }

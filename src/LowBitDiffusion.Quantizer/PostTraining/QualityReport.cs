@@ -69,6 +69,9 @@ public sealed record QualityReport
     /// <summary>Pictures behind activations and trajectory, drawn from noise that calibration did not see.</summary>
     public required int Images { get; init; }
 
+    /// <summary>How attentions came to be computed as they are; null if that was asked for.</summary>
+    public AttentionChoice? Attention { get; init; }
+
     /// <summary>Whether trajectories are those of latents, before an autoencoder makes pictures of them.</summary>
     public required bool Latents { get; init; }
 
@@ -96,9 +99,13 @@ public sealed record QualityReport
         if (Trajectory.Count > 0)
         {
             text.Append(CultureInfo.InvariantCulture, $"\nPSNR of {Images} trajectories{(Latents ? " of latents" : "")} against float:\n");
-            foreach (TrajectoryPoint point in Trajectory) text.Append(CultureInfo.InvariantCulture, $"t {point.Timestep,5:0}  {(point.Psnr is { } psnr ? psnr.ToString("0.0 dB", CultureInfo.InvariantCulture) : "equal")}\n");
+            foreach (TrajectoryPoint point in Trajectory) text.Append(CultureInfo.InvariantCulture, $"t {point.Timestep,5:0}  {Decibels(point.Psnr)}\n");
         }
 
+        if (Attention is { } choice)
+            text.Append(CultureInfo.InvariantCulture, $"\nattentions in {choice.Chosen}: {string.Join(", ", choice.Psnr.Select(way => $"{Decibels(way.Value)} in {way.Key}"))}; {AttentionChoice.Allowed:0.0} dB are allowed\n");
         return text.ToString();
+
+        static string Decibels(double? psnr) => psnr is { } value ? value.ToString("0.0 dB", CultureInfo.InvariantCulture) : "equal";
     }
 }

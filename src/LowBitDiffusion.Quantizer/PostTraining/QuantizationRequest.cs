@@ -89,8 +89,8 @@ public sealed record QuantizationRequest
     /// <summary>Input channels that share a weight scale; 0 for one scale per output channel.</summary>
     public int GroupChannels { get; init; }
 
-    /// <summary>How attentions are computed.</summary>
-    public AttentionPrecision Attention { get; init; }
+    /// <summary>How attentions are computed; null to measure what integers cost and decide (<see cref="AttentionChoice"/>).</summary>
+    public AttentionPrecision? Attention { get; init; } = AttentionPrecision.Float;
 
     /// <summary>How tensors that are not quantized are stored: F32, F16 or BF16.</summary>
     public DType FloatType { get; init; } = DType.F32;

@@ -17,10 +17,11 @@ public static class QuantizedModelWriter
     /// <summary>Writes the folder, whole or not at all.</summary>
     /// <param name="run">The float model, how it was quantized, and the folder to write.</param>
     /// <param name="modules">Its quantized layers.</param>
+    /// <param name="attention">How its attentions are computed.</param>
     /// <param name="report">The quality report to put beside the model.</param>
     /// <param name="training">How it was learned, or null.</param>
     /// <exception cref="OutputException">The folder exists and must not be replaced, or it cannot be written.</exception>
-    public static void Write(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules, QualityReport report, TrainingReport? training)
+    public static void Write(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules, AttentionPrecision attention, QualityReport report, TrainingReport? training)
     {
         SourceModel model = run.Model;
         using OutputFolder folder = OutputFolder.Create(run.Request.Output, run.Request.Overwrite);
@@ -39,7 +40,9 @@ public static class QuantizedModelWriter
 
         string network = Path.Combine(folder.Path, model.Component);
         Guard(network, () => Directory.CreateDirectory(network));
-        LowBitFolder.Write(network, model.Config, Configuration(run, modules, training), [.. modules.Values], Floats(model, modules), run.Request.FloatType, new PartialProgress(progress, (double)copied / all, (double)report.Bytes / all), run.CancellationToken);
+        LowBitFolder.Write(
+            network, model.Config, Configuration(run, modules, attention, training), [.. modules.Values], Floats(model, modules), run.Request.FloatType,
+            new PartialProgress(progress, (double)copied / all, (double)report.Bytes / all), run.CancellationToken);
         OutputFile.WriteAllBytes(Path.Combine(folder.Path, "quality.json"), report.ToJson());
         OutputFile.WriteAllText(Path.Combine(folder.Path, "quality.txt"), report.ToText());
         if (training is not null) OutputFile.WriteAllBytes(Path.Combine(folder.Path, "training.json"), training.ToJson());
@@ -48,13 +51,13 @@ public static class QuantizedModelWriter
     }
 
     /// <summary>What the file says of how it was quantized.</summary>
-    internal static QuantizationConfig Configuration(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules, TrainingReport? training) => new()
+    internal static QuantizationConfig Configuration(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules, AttentionPrecision attention, TrainingReport? training) => new()
     {
         Method = run.Method.Name,
         Default = new ModulePrecision(run.Standard.WeightBits, 0, run.Request.SymmetricWeights || run.Standard.WeightBits == 8, run.Standard.ActivationBits),
         Timesteps = modules.Values.Where(module => !module.Input.IsStatic).Select(module => module.Input.Timesteps.ToArray()).FirstOrDefault() ?? [],
         ModulesInFloat = [.. Layers(run.Model).Select(op => op.Module).Where(module => !modules.ContainsKey(module))],
-        Attention = run.Request.Attention,
+        Attention = attention,
         Rules = run.Rules.Rules,
         Calibration = JsonSerializer.SerializeToElement(
             new

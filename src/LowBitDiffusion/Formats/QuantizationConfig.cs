@@ -22,7 +22,7 @@ public sealed record QuantizationConfig
     /// <summary>The layout's name in the files: <c>quant_method</c>.</summary>
     public const string QuantMethod = "lowbit-diffusion";
 
-    private const string FloatAttention = "float", Int8Attention = "int8";
+    private static readonly Dictionary<string, AttentionPrecision> s_attentions = new() { ["float"] = AttentionPrecision.Float, ["int8"] = AttentionPrecision.Int8, ["bf16"] = AttentionPrecision.Bf16 };
 
     /// <summary>The newest version of the layout that is known, and the one that is written.</summary>
     public const int CurrentVersion = 1;
@@ -130,7 +130,7 @@ public sealed record QuantizationConfig
         json.WriteStartArray("modules_in_float");
         foreach (string module in ModulesInFloat) json.WriteStringValue(module);
         json.WriteEndArray();
-        if (Attention == AttentionPrecision.Int8) json.WriteString("attention", Int8Attention);
+        if (Attention != AttentionPrecision.Float) json.WriteString("attention", s_attentions.First(entry => entry.Value == Attention).Key);
         json.WriteStartArray("rules");
         foreach (PrecisionRule rule in Rules)
         {
@@ -150,12 +150,11 @@ public sealed record QuantizationConfig
         json.WriteEndObject();
     }
 
-    private static AttentionPrecision ReadAttention(JsonConfig json) => json.GetString("attention", FloatAttention) switch
+    private static AttentionPrecision ReadAttention(JsonConfig json)
     {
-        FloatAttention => AttentionPrecision.Float,
-        Int8Attention => AttentionPrecision.Int8,
-        string other => throw Error(json, "attention", $"expected {FloatAttention} or {Int8Attention}, found {other}"),
-    };
+        string word = json.GetString("attention", "float");
+        return s_attentions.TryGetValue(word, out AttentionPrecision attention) ? attention : throw Error(json, "attention", $"expected one of {string.Join(", ", s_attentions.Keys)}, found {word}");
+    }
 
     private static float[] ReadTimesteps(JsonConfig json)
     {

@@ -43,8 +43,8 @@ public sealed class ModelWeights
     public ModelWeights With(IReadOnlyDictionary<string, QuantizedModule> quantized, AttentionPrecision attention = AttentionPrecision.Float) =>
         new(_source, _network, quantized, attention);
 
-    /// <summary>Whether an attention is computed in integers: if the model says so, and it is neither causal nor masked.</summary>
-    public bool AttendsInIntegers(Node attention) => Attention == AttentionPrecision.Int8 && attention is { Op: AttentionOp { Causal: false }, Inputs.Count: 3 };
+    /// <summary>How an attention is computed: those that are causal or have a mask always in float.</summary>
+    public AttentionPrecision AttentionOf(Node attention) => attention is { Op: AttentionOp { Causal: false }, Inputs.Count: 3 } ? Attention : AttentionPrecision.Float;
 
     /// <summary>The module in integers, or null if it runs in float.</summary>
     public QuantizedModule? Quantized(string module) => _quantized.GetValueOrDefault(module);

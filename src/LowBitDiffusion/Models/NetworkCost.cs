@@ -20,7 +20,7 @@ public sealed record OperationCost(string Name, long Macs, int WeightBits, int A
 /// <param name="Attentions">Attentions, in the network's order.</param>
 public sealed record NetworkCost(IReadOnlyList<OperationCost> Modules, IReadOnlyList<OperationCost> Attentions)
 {
-    private const int FloatBits = 32, IntegerAttentionBits = 8;
+    private const int FloatBits = 32, BrainFloatBits = 16, IntegerAttentionBits = 8;
 
     /// <summary>Multiply-accumulates of one image and step.</summary>
     public long MacsPerStep => InLoop.Sum(operation => operation.Macs);
@@ -52,7 +52,7 @@ public sealed record NetworkCost(IReadOnlyList<OperationCost> Modules, IReadOnly
     // q·kᵀ and p·v: queries × keys × channels each.
     private static OperationCost OfAttention(Node node, ModelWeights weights)
     {
-        int bits = weights.AttendsInIntegers(node) ? IntegerAttentionBits : FloatBits;
+        int bits = weights.AttentionOf(node) switch { AttentionPrecision.Int8 => IntegerAttentionBits, AttentionPrecision.Bf16 => BrainFloatBits, _ => FloatBits };
         return new OperationCost(
             $"attention {node.Id}", 2L * node.Inputs[0].Shape.Positions * node.Inputs[1].Shape.Positions * node.Shape.Channels, bits, bits, node.Dependence.HasFlag(Dependence.Sample));
     }

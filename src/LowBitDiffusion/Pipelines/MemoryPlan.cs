@@ -34,7 +34,8 @@ internal sealed record DrawingShape
 /// <summary>How a request is drawn so that it fits the memory budget.</summary>
 internal sealed record MemoryPlan
 {
-    private static readonly int[] s_tileSizes = [96, 64, 48, 32, 16];
+    // Smaller ones differ too much from the whole.
+    private const int MinTileSize = 16;
 
     /// <summary>Images in a batch.</summary>
     public required int Batch { get; init; }
@@ -110,7 +111,7 @@ internal sealed record MemoryPlan
         yield return asked;
         if (asked is not null || model.Autoencoder is not { } autoencoder) yield break;
         int longest = Math.Max(shape.ImageHeight, shape.ImageWidth) / autoencoder.Network.Factor;
-        foreach (int size in s_tileSizes.Where(size => size < longest)) yield return DecodeTiling.OfSize(size);
+        for (int tiles = 2; DecodeTiling.Into(tiles, longest) is { Size: >= MinTileSize } tiling; tiles++) yield return tiling;
     }
 
     // The last way is the thriftiest: it is what an error tells of.

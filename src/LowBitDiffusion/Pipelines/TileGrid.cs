@@ -10,6 +10,17 @@ public sealed record DecodeTiling(int Size, int Overlap)
 {
     /// <summary>Tiles of a size with a quarter of overlap.</summary>
     public static DecodeTiling OfSize(int size) => new(size, size / 4);
+
+    /// <summary>The smallest tiles with a quarter of overlap of which so many cover an axis of a latent.</summary>
+    public static DecodeTiling Into(int tiles, int extent)
+    {
+        int size = Math.Max(extent / tiles, 1);
+        while (OfSize(size).Count(extent) > tiles) size++;
+        return OfSize(size);
+    }
+
+    /// <summary>Tiles along an axis of a latent.</summary>
+    public int Count(int extent) => new TileAxis(extent, this, 1).Starts.Count;
 }
 
 /// <summary>

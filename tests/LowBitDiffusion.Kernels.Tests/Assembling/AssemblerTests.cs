@@ -59,7 +59,7 @@ public sealed class AssemblerTests
         yield return WithAddress((code, address) => code.Vfmadd231ps(new Zmm(2), new Zmm(27), address), "vfmadd231ps zmm2,zmm27,{0}");
         yield return WithAddress((code, address) => code.Vfmadd213ps(new Zmm(20), new Zmm(3), address), "vfmadd213ps zmm20,zmm3,{0}");
         yield return WithAddress((code, address) => code.Vpdpbusd(new Zmm(19), new Zmm(31), address), "vpdpbusd zmm19,zmm31,dword bcst {0}");
-        yield return WithAddress((code, address) => code.Vbroadcasti32x4(new Zmm(31), address), "vbroadcasti32x4 zmm31,{0}");
+        yield return WithAddress((code, address) => code.Vdpbf16ps(new Zmm(19), new Zmm(31), address), "vdpbf16ps zmm19,zmm31,dword bcst {0}");
         yield return WithAddress((code, address) => code.Vmulps(new Zmm(31), new Zmm(8), address), "vmulps zmm31,zmm8,{0}");
         yield return WithAddress((code, address) => code.Vaddps(new Zmm(3), new Zmm(4), address), "vaddps zmm3,zmm4,{0}");
         yield return WithAddress(
@@ -76,6 +76,9 @@ public sealed class AssemblerTests
         yield return WithVectors((code, a, b, c) => code.Vpshufb(a, b, c), "vpshufb {0},{1},{2}");
         yield return WithVectors((code, a, b, _) => code.Vreduceps(a, b), "vreduceps {0},{1},1");
         yield return WithVectors((code, a, b, _) => code.Vcvtps2dq(a, b), "vcvtps2dq {0},{1}");
+        yield return WithVectors((code, a, b, c) => code.Vdpbf16ps(a, b, c), "vdpbf16ps {0},{1},{2}");
+        yield return WithVectors((code, a, b, c) => code.Vcvtne2ps2bf16(a, b, c), "vcvtne2ps2bf16 {0},{1},{2}");
+        yield return WithVectors((code, a, b, c) => code.Vpermw(a, b, c), "vpermw {0},{1},{2}");
         yield return WithVectors((code, a, b, c) => code.Vpxord(a, b, c), "vpxord {0},{1},{2}");
         yield return WithVectors((code, a, b, c) => code.Vpandd(a, b, c), "vpandd {0},{1},{2}");
         yield return WithVectors((code, a, b, c) => code.Vpsubd(a, b, c), "vpsubd {0},{1},{2}");
@@ -177,13 +180,13 @@ public sealed class AssemblerTests
     }
 
     [Test]
-    public void The_listing_of_the_kernels_is_what_their_code_says([Values] bool windows, [Values] bool attention)
+    public void The_listing_of_the_kernels_is_what_their_code_says([Values] bool windows, [Values("layers", "int8", "bf16")] string kernels)
     {
         List<string> listing = [];
         Assembler code = new(listing);
         CallingConvention convention = windows ? CallingConvention.Windows : CallingConvention.SystemV;
-        if (attention) _ = Avx512VnniProduct.Write(code, convention);
-        else Avx512VnniQuantizedConv.Write(code, convention);
+        if (kernels == "layers") Avx512VnniQuantizedConv.Write(code, convention);
+        else _ = Avx512VnniProduct.Write(code, convention, kernels == "bf16");
 
         IEnumerable<string> listed = listing.Where(line => !line.StartsWith(';') && !line.StartsWith("align") && !line.EndsWith(':')).Select(WithoutTarget);
         IEnumerable<string> read = Disassemble(code).Split("; ").Where(line => !line.Contains("nop") && line != "xchg ax,ax").Select(WithoutTarget);

@@ -17,7 +17,7 @@ public unsafe class Int8AttentionTests
     public sealed record Case(
         int Batch, int Heads, int Queries, int Keys, int Width, int ValueWidth, double Peak = 1, float KeyMean = 0, float ValueMean = 0, float Outlier = 1, double Error = 0.01);
 
-    private static readonly Case[] s_cases =
+    internal static readonly Case[] Cases =
     [
         new(1, 1, 1, 1, 1, 1),
         new(2, 2, 6, 9, 4, 4),
@@ -37,7 +37,7 @@ public unsafe class Int8AttentionTests
 
     private static IEnumerable<InstructionSet> Sets => KernelTable.Available;
 
-    [TestCaseSource(nameof(s_cases))]
+    [TestCaseSource(nameof(Cases))]
     public void Is_near_exact_attention(Case c)
     {
         using Fixture fixture = new(c);
@@ -49,7 +49,7 @@ public unsafe class Int8AttentionTests
         Assert.That(largest / fixture.ValueRange, Is.LessThan(c.Error), "largest error as a share of the values' range");
     }
 
-    [TestCaseSource(nameof(s_cases))]
+    [TestCaseSource(nameof(Cases))]
     public void Is_the_same_bits_for_any_instruction_set_and_threads(Case c)
     {
         using Fixture fixture = new(c);
@@ -98,7 +98,7 @@ public unsafe class Int8AttentionTests
     [TestCaseSource(nameof(Sets))]
     public void Values_that_never_change_come_back(InstructionSet set)
     {
-        using Fixture fixture = new(s_cases[3]);
+        using Fixture fixture = new(Cases[3]);
         fixture.Value.Span.Fill(0.3f);
         using WorkerPool pool = new(1);
         fixture.Run(pool, set);
@@ -108,7 +108,7 @@ public unsafe class Int8AttentionTests
     [Test]
     public void Refuses_masks()
     {
-        using Fixture fixture = new(s_cases[1]);
+        using Fixture fixture = new(Cases[1]);
         using WorkerPool pool = new(1);
         using Int8Attention kernel = new(InstructionSet.Scalar);
         AttentionJob causal = fixture.Job with { Causal = true }, masked = fixture.Job with { Mask = fixture.Key.Pointer };
@@ -119,7 +119,7 @@ public unsafe class Int8AttentionTests
     [Test]
     public void Allocates_nothing()
     {
-        using Fixture fixture = new(s_cases[3]);
+        using Fixture fixture = new(Cases[3]);
         using WorkerPool pool = new(2);
         using Int8Attention kernel = new(KernelTable.Best.InstructionSet);
         AttentionJob job = fixture.Job;
@@ -127,7 +127,7 @@ public unsafe class Int8AttentionTests
         NativeArrays.AllocatesNothing(() => kernel.Run(pool, job, scratch.Pointer));
     }
 
-    private sealed class Fixture : IDisposable
+    internal sealed class Fixture : IDisposable
     {
         private readonly Case _case;
 
@@ -179,6 +179,14 @@ public unsafe class Int8AttentionTests
             using GuardedMemory scratch = new((int)Int8Attention.ScratchBytes(Job, pool.Threads));
             new Span<float>(scratch.Pointer, (int)Int8Attention.ScratchBytes(Job, pool.Threads) / sizeof(float)).Fill(float.NaN);
             using Int8Attention kernel = new(set);
+            kernel.Run(pool, Job, scratch.Pointer);
+        }
+
+        public void RunBf16(WorkerPool pool)
+        {
+            using GuardedMemory scratch = new((int)Bf16Attention.ScratchBytes(Job, pool.Threads));
+            new Span<float>(scratch.Pointer, (int)Bf16Attention.ScratchBytes(Job, pool.Threads) / sizeof(float)).Fill(float.NaN);
+            using Bf16Attention kernel = new();
             kernel.Run(pool, Job, scratch.Pointer);
         }
 

@@ -150,6 +150,7 @@ internal sealed class ModelQuantizerTests
     {
         yield return Case("weight bits", r => r with { WeightBits = 1 });
         yield return Case("activation bits", r => r with { ActivationBits = 9 });
+        yield return Case("nothing to choose attentions by", r => r with { Attention = null, ReportImages = 0 });
         yield return Case("rule that matches nothing", r => r with { Rules = [new PrecisionRule("nothing.*", "w8a8")] });
         yield return Case("rule without precision", r => r with { Rules = [new PrecisionRule("conv_in", "int8")] });
         yield return Case("steps", r => r with { Steps = 1001 });
@@ -157,6 +158,27 @@ internal sealed class ModelQuantizerTests
         yield return Case("float type", r => r with { FloatType = DType.I8 });
 
         static TestCaseData Case(string name, Func<QuantizationRequest, QuantizationRequest> change) => new TestCaseData(change).SetArgDisplayNames(name);
+    }
+
+    [TestCase(30.0, 29.5, true)]
+    [TestCase(30.0, 29.4, false)]
+    [TestCase(30.0, 31.0, true)]
+    [TestCase(null, null, true)]
+    [TestCase(null, 60.0, false)]
+    [TestCase(30.0, null, true)]
+    public void AttentionsMayCostHalfADecibel(double? inFloat, double? faster, bool expected) => Assert.That(AttentionChoice.CostsLittle(inFloat, faster), Is.EqualTo(expected));
+
+    [Test]
+    public void WhatWasChosenForAttentionsIsInTheFileAndInTheReport()
+    {
+        QualityReport report = ModelQuantizer.Run(_request with { Attention = null });
+        AttentionChoice choice = report.Attention!;
+        using SourceModel model = SourceModel.Open(_folder["low"]);
+        Assert.That(model.Quantization!.Attention.ToString().ToLowerInvariant(), Is.EqualTo(choice.Chosen));
+        Assert.That(report.Trajectory[^1].Psnr, Is.EqualTo(choice.Psnr[choice.Chosen]), "the report is of what was chosen");
+        if (choice.Chosen == "int8") Assert.That(AttentionChoice.CostsLittle(choice.Psnr["float"], choice.Psnr["int8"]));
+        Assert.That(report.ToText(), Does.Contain($"attentions in {choice.Chosen}"));
+        Assert.That(choice.Psnr["int8"], Is.Not.EqualTo(choice.Psnr["float"]), "the tiny network has attentions");
     }
 
     [TestCaseSource(nameof(BadRequests))]

@@ -2,6 +2,7 @@ using LowBitDiffusion.Execution;
 using LowBitDiffusion.Execution.Planning;
 using LowBitDiffusion.Execution.Reference;
 using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
@@ -18,6 +19,8 @@ public sealed class PlanAgainstReferenceTests
         new(8, 8), new(4, 8), new(4, 4), new(3, 6), new(2, 2), new(7, 5), new(5, 8, GroupChannels: 3), new(8, 8, Split: 5), new(4, 8, Split: 5, SplitWeightScales: true),
         new(4, 8, GroupChannels: 3, Split: 5), new(8, 8, ChannelScales: true), new(4, 4, Split: 5, ChannelScales: true),
     ];
+
+    private static readonly (int Batch, int Queries, int Keys, int Heads, int Width)[] Attentions = [(1, 64, 64, 2, 8), (2, 33, 77, 3, 5), (1, 50, 300, 2, 20), (1, 3, 145, 1, 33)];
 
     public static IEnumerable<TestCaseData> ExactLayers()
     {
@@ -90,20 +93,23 @@ public sealed class PlanAgainstReferenceTests
         Assert.That(plan.Steps[PlanPhase.Sample].Select(s => s.Kind), Is.EqualTo(new[] { "input", "stage u8", "linear w8a8", "linear w8a8", "output" }));
     }
 
-    [TestCase(1, 64, 64, 2, 8)]
-    [TestCase(2, 33, 77, 3, 5)]
-    [TestCase(1, 50, 300, 2, 20)]
-    public void An_attention_in_integers_is_bit_identical(int batch, int queries, int keys, int heads, int width)
+    [Test]
+    public void An_attention_of_few_bits_is_bit_identical(
+        [Values(AttentionPrecision.Int8, AttentionPrecision.Bf16)] AttentionPrecision precision, [ValueSource(nameof(Attentions))] (int Batch, int Queries, int Keys, int Heads, int Width) shape)
     {
+        (int batch, int queries, int keys, int heads, int width) = shape;
         GraphBuilder g = new();
         Node q = g.Input("q", new(batch, queries, heads * width), Dependence.Sample), k = g.Input("k", new(batch, keys, heads * width), Dependence.Sample);
         g.Output("out", g.Attention(q, k, g.Input("v", new(batch, keys, heads * 7), Dependence.Sample), heads));
         Graph graph = g.Build();
-        ModelWeights weights = RandomModel.Weights(graph, 1, _ => null).With(new Dictionary<string, QuantizedModule>(), AttentionPrecision.Int8);
+        ModelWeights weights = RandomModel.Weights(graph, 1, _ => null).With(new Dictionary<string, QuantizedModule>(), precision);
         Random random = new(9);
         Dictionary<string, float[]> inputs = graph.Inputs.ToDictionary(i => i.Key, i => RandomModel.Normal(random, (int)i.Value.Shape.Elements, 3, 1));
+        float[] expected = ReferenceExecutor.Run(graph, weights, inputs)["out"], found = RunPlan(graph, weights, inputs);
 
-        Assert.That(RunPlan(graph, weights, inputs), Is.EqualTo(ReferenceExecutor.Run(graph, weights, inputs)["out"]));
+        // Without the instruction bfloat16 is computed in float.
+        if (precision == AttentionPrecision.Int8 || Bf16Attention.IsSupported) Assert.That(found, Is.EqualTo(expected));
+        else Assert.That(found, Is.EqualTo(expected).Within(0.5f));
     }
 
     [Test]
@@ -115,7 +121,7 @@ public sealed class PlanAgainstReferenceTests
         g.Output("out", g.Add(g.Add(plain, causal), masked));
         ModelWeights weights = RandomModel.Weights(g.Build(), 1, _ => null).With(new Dictionary<string, QuantizedModule>(), AttentionPrecision.Int8);
 
-        Assert.That(new[] { plain, causal, masked }.Select(weights.AttendsInIntegers), Is.EqualTo(new[] { true, false, false }));
+        Assert.That(new[] { plain, causal, masked }.Select(weights.AttentionOf), Is.EqualTo(new[] { AttentionPrecision.Int8, AttentionPrecision.Float, AttentionPrecision.Float }));
     }
 
     [Test]
@@ -123,11 +129,12 @@ public sealed class PlanAgainstReferenceTests
     {
         Random random = new(seed);
         Graph graph = RandomNetwork(random);
-        ModelWeights weights = RandomModel.Weights(graph, seed, op => quantized && random.Next(4) > 0 ? new LayerPrecision(random.Next(2, 9), 8) : null);
-        if (quantized && seed % 2 == 0) weights = weights.With(weights.QuantizedModules, AttentionPrecision.Int8);
+        ModelWeights weights = RandomModel.Weights(graph, seed, op => quantized && random.Next(4) > 0 ? new LayerPrecision(random.Next(2, 9), 8, random.Next(3) == 0 && op.WeightShape[1] % 4 == 0 ? 4 : 0) : null);
+        if (quantized && seed % 2 == 0) weights = weights.With(weights.QuantizedModules, seed % 4 == 0 ? AttentionPrecision.Int8 : AttentionPrecision.Bf16);
         Dictionary<string, float[]> inputs = new()
         {
             ["sample"] = RandomModel.Normal(random, (int)graph.Inputs["sample"].Shape.Elements),
+            ["text"] = RandomModel.Normal(random, (int)graph.Inputs["text"].Shape.Elements),
             ["timestep"] = [.. Enumerable.Repeat(321f, graph.Inputs["timestep"].Shape[0])],
         };
 
@@ -147,6 +154,7 @@ public sealed class PlanAgainstReferenceTests
         Dictionary<string, float[]> inputs = new()
         {
             ["sample"] = RandomModel.Normal(random, (int)graph.Inputs["sample"].Shape.Elements),
+            ["text"] = RandomModel.Normal(random, (int)graph.Inputs["text"].Shape.Elements),
             ["timestep"] = [.. Enumerable.Repeat(7f, graph.Inputs["timestep"].Shape[0])],
         };
 
@@ -155,12 +163,13 @@ public sealed class PlanAgainstReferenceTests
         foreach (int threads in new[] { 2, 3, 5 }) Assert.That(RunPlan(graph, weights, inputs, "sample", threads), Is.EqualTo(one), $"{threads} threads");
     }
 
-    /// <summary>A network with the shapes that fusion has to get right, in random order: residual blocks with time, attention, skips, resampling, values used twice.</summary>
+    /// <summary>A network with the shapes that fusion has to get right, in random order: residual blocks with time, attention to itself and to a text, skips, resampling, values used twice.</summary>
     private static Graph RandomNetwork(Random random)
     {
         GraphBuilder g = new();
         int batch = random.Next(1, 4), channels = 4 * random.Next(1, 5), height = 2 * random.Next(2, 5), width = 2 * random.Next(2, 5);
         Node sample = g.Input("sample", new(batch, random.Next(1, 4), height, width), Dependence.Sample), timestep = g.Input("timestep", new(batch), Dependence.Timestep);
+        Node text = g.Input("text", new(batch, random.Next(1, 9), 12), Dependence.Condition);
         Node time = g.Silu(g.Linear("time.1", g.TimestepEmbedding(timestep, 16, true, 0), 24)), x = g.Conv2d("conv_in", sample, channels, 3);
         List<Node> skips = [x];
         for (int i = 0; i < 6; i++)
@@ -168,7 +177,7 @@ public sealed class PlanAgainstReferenceTests
             string name = $"b{i}";
             x = random.Next(7) switch
             {
-                0 => Attention(g, name, x),
+                0 => Attention(g, name, x, text, random),
                 1 when x.Shape[2] > 2 && x.Shape[3] > 2 => g.Conv2d($"{name}.down", x, x.Shape[1], 3, 2, random.Next(2) == 0 ? Padding.Same(1) : new Padding(0, 0, 1, 1)),
                 2 => g.Conv2d($"{name}.up", g.Upsample(x, 2 * x.Shape[2], 2 * x.Shape[3]), x.Shape[1], 3),
                 3 when x.Shape[2] > 1 && x.Shape[3] > 1 => g.Upsample(g.AveragePool(g.Silu(g.GroupNorm($"{name}.norm", x, 2, 1e-5f))), x.Shape[2], x.Shape[3]),
@@ -195,12 +204,13 @@ public sealed class PlanAgainstReferenceTests
         return g.Affine(g.Add(shortcut, h), random.Next(2) == 0 ? 1 : 0.7f);
     }
 
-    private static Node Attention(GraphBuilder g, string name, Node x)
+    private static Node Attention(GraphBuilder g, string name, Node x, Node text, Random random)
     {
         Node tokens = g.ToTokens(g.GroupNorm($"{name}.norm", x, 2, 1e-5f));
-        int channels = x.Shape[1];
-        Node q = g.Linear($"{name}.q", tokens, channels), k = g.Linear($"{name}.k", tokens, channels), v = g.Linear($"{name}.v", tokens, channels);
-        Node o = g.Linear($"{name}.o", g.Attention(q, k, v, 2), channels);
+        int channels = x.Shape[1], heads = 1 << random.Next(3);
+        Node source = random.Next(2) == 0 ? tokens : text;
+        Node q = g.Linear($"{name}.q", tokens, channels), k = g.Linear($"{name}.k", source, channels), v = g.Linear($"{name}.v", source, channels);
+        Node o = g.Linear($"{name}.o", g.Attention(q, k, v, heads), channels);
         Node image = g.Add(g.ToImage(o, x.Shape[2], x.Shape[3]), x);
         Node normed = g.LayerNorm($"{name}.ln.norm", g.ToTokens(image), 1e-5f);
         Node feed = g.Linear($"{name}.ff2", g.Geglu(g.Linear($"{name}.ff1", normed, 4 * channels)), channels);

@@ -120,7 +120,7 @@ public sealed class LowBitValidationTests
     [TestCase("\"modules\": {\"p\": {\"weight_bits\": 0}}", "modules.p.weight_bits': expected 2 to 8, found 0")]
     [TestCase("\"modules\": {\"p\": {\"split_channel\": -1}}", "modules.p.split_channel': expected 0 or more")]
     [TestCase("\"modules\": {\"p\": {\"rotation\": 64}}", "modules.p.rotation = 64")]
-    [TestCase("\"attention\": \"int4\"", "attention': expected float or int8, found int4")]
+    [TestCase("\"attention\": \"int4\"", "attention': expected one of float, int8, bf16, found int4")]
     [TestCase("\"attention\": 8", "attention': expected a string")]
     [TestCase("\"modules\": {\"p\": null}", "modules.p': expected an object")]
     [TestCase("\"modules\": {\"p\": {}}, \"modules_in_float\": [\"p\"]", "modules_in_float': 'p' is also in modules")]

@@ -32,15 +32,17 @@ public sealed class NetworkCostTests
 
     [TestCase(AttentionPrecision.Float, 32)]
     [TestCase(AttentionPrecision.Int8, 8)]
+    [TestCase(AttentionPrecision.Bf16, 16)]
     public void Modules_and_attentions_in_integers_have_their_bits(AttentionPrecision precision, int bits)
     {
         Graph graph = Network(batch: 1);
-        ModelWeights weights = new(new RandomTensors(graph, seed: 0), null, RandomQuantized.Modules(graph, new ModulePrecision(4, 0, true, 6), seed: 0), precision);
+        QuantizedModule query = RandomQuantized.Modules(graph, new ModulePrecision(4, 0, true, 6), seed: 0)["query"];
+        ModelWeights weights = new(new RandomTensors(graph, seed: 0), null, new Dictionary<string, QuantizedModule> { ["query"] = query }, precision);
 
         NetworkCost cost = NetworkCost.Of(graph, weights);
 
         long inFloat = (First + Last) * 32 * 32, attention = Attention * bits * bits;
-        Assert.That(cost.BitOperationsPerStep, Is.EqualTo(inFloat + attention + Query * 4 * 6), "first and last stay in float");
+        Assert.That(cost.BitOperationsPerStep, Is.EqualTo(inFloat + attention + Query * 4 * 6), "the others stay in float");
         Assert.That(cost.FloatBitOperationsPerStep, Is.EqualTo(inFloat + (bits == 32 ? attention : 0)));
     }
 

@@ -81,8 +81,15 @@ public sealed class RandomWeightsTests
         Assert.That(Math.Sqrt(codes.Average(code => (double)code * code)) * module.WeightScales[0], Is.EqualTo(1 / Math.Sqrt(1280 * 9)).Within(1).Percent);
         Assert.That(module.Codes, Is.EqualTo(codes), "made anew and the same");
         Assert.That((module.Input.Bits, module.Input.IsStatic), Is.EqualTo((activationBits, true)));
-        Assert.That(modules.Keys, Has.None.AnyOf("conv_in", "conv_out", "time_embedding.linear_1", "down_blocks.0.resnets.0.time_emb_proj"), "first, last and what is computed before the loop");
-        Assert.That(modules.Keys, Does.Contain("down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2"));
+    }
+
+    [Test]
+    public void Modules_get_the_precisions_that_a_quantizer_gives()
+    {
+        IReadOnlyDictionary<string, QuantizedModule> modules = RandomQuantized.Modules(FullSize("sd15"), new ModulePrecision(4, 0, true, 8), 7);
+        Assert.That(modules.Keys, Has.None.StartsWith("time_embedding."), "the embedding of the timestep is float");
+        Assert.That(new[] { "conv_in", "conv_out", "down_blocks.0.resnets.0.time_emb_proj" }.Select(name => modules[name].WeightBits), Is.All.EqualTo(8));
+        Assert.That(new[] { "mid_block.resnets.0.conv1", "mid_block.attentions.0.transformer_blocks.0.attn2.to_k" }.Select(name => modules[name].WeightBits), Is.All.EqualTo(4));
     }
 
     [Test]

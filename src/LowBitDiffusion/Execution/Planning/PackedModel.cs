@@ -20,16 +20,24 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
     private readonly ConcurrentDictionary<string, Lazy<PackedFloatWeights>> _floats = [];
     private readonly ConcurrentDictionary<string, Lazy<NativeBuffer>> _vectors = [];
     private readonly ScratchBuffers _scratch = new();
-    private readonly Lazy<Int8Attention> _attention = new(() => new Int8Attention(kernels.InstructionSet));
+    private readonly Lazy<Int8Attention> _int8Attention = new(() => new Int8Attention(kernels.InstructionSet));
+    private readonly Lazy<Bf16Attention> _bf16Attention = new(() => new Bf16Attention());
 
     /// <summary>The kernels that the weights are packed for.</summary>
     public KernelTable Kernels => kernels;
 
-    /// <summary>Whether an attention runs in integers.</summary>
-    public bool AttendsInIntegers(Node attention) => weights.AttendsInIntegers(attention);
+    /// <summary>How an attention runs here: float takes the place of bfloat16 where the kernels have none.</summary>
+    public AttentionPrecision AttentionOf(Node attention) => weights.AttentionOf(attention) switch
+    {
+        AttentionPrecision.Bf16 when kernels.InstructionSet != InstructionSet.Avx512Vnni || !LowBitDiffusion.Kernels.Attention.Bf16Attention.IsSupported => AttentionPrecision.Float,
+        AttentionPrecision precision => precision,
+    };
 
-    /// <summary>The kernel of such attentions.</summary>
-    public Int8Attention Attention => _attention.Value;
+    /// <summary>The kernel of attentions in integers.</summary>
+    public Int8Attention Int8Attention => _int8Attention.Value;
+
+    /// <summary>The kernel of attentions in bfloat16.</summary>
+    public Bf16Attention Bf16Attention => _bf16Attention.Value;
 
     /// <summary>The module in integers, or null where it runs in float.</summary>
     public QuantizedModule? Module(MatrixOp op) => weights.Quantized(op.Module);
@@ -126,7 +134,8 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
         foreach (Lazy<PackedWeights> entry in _quantized.Values) entry.Value.Dispose();
         foreach (Lazy<PackedFloatWeights> entry in _floats.Values) entry.Value.Dispose();
         foreach (Lazy<NativeBuffer> entry in _vectors.Values) entry.Value.Dispose();
-        if (_attention.IsValueCreated) _attention.Value.Dispose();
+        if (_int8Attention.IsValueCreated) _int8Attention.Value.Dispose();
+        if (_bf16Attention.IsValueCreated) _bf16Attention.Value.Dispose();
     }
 
     private static string Name(string name, bool gated) => gated ? $"{name} gated" : name;

@@ -136,9 +136,9 @@ internal sealed class PlanCompiler
                 Append(new InputStep(Array.IndexOf(_slots, input.Name), node.Shape, Store(node)) { Name = input.Name });
                 break;
             case AttentionOp:
-                bool inIntegers = _model.AttendsInIntegers(node);
-                Region scratch = NewRegion(RegionKind.Arena, AttentionStep.ScratchBytes(node, inIntegers, _threads));
-                Append(new AttentionStep(node, inIntegers, [.. node.Inputs.Select(i => _storage[i])], Store(node), scratch) { Name = node.ToString() });
+                AttentionPrecision precision = _model.AttentionOf(node);
+                Region scratch = NewRegion(RegionKind.Arena, AttentionStep.ScratchBytes(node, precision, _threads));
+                Append(new AttentionStep(node, precision, [.. node.Inputs.Select(i => _storage[i])], Store(node), scratch) { Name = node.ToString() });
                 break;
             default:
                 Append(new ElementStep(node, [.. node.Inputs.Select(i => _storage[i])], Store(node)) { Name = node.ToString() });

@@ -70,7 +70,8 @@ public static class ReferenceExecutor
             MatrixOp op when weights.Quantized(op.Module) is { } module => QuantizedArithmetic.Run(op, module, x[0], from[0], shape, TableTimestep(module, timestep)),
             Conv2dOp op => MatrixArithmetic.Conv2d(op, x[0], from[0], shape, Weight(op, 0), Optional(op, 1)),
             LinearOp op => MatrixArithmetic.Linear(op, x[0], Weight(op, 0), Optional(op, 1)),
-            AttentionOp op when weights.AttendsInIntegers(node) => QuantizedAttention.Run(op, x[0], x[1], x[2], from[0], from[2]),
+            AttentionOp op when weights.AttentionOf(node) == AttentionPrecision.Int8 => QuantizedAttention.Run(op, x[0], x[1], x[2], from[0], from[2]),
+            AttentionOp op when weights.AttentionOf(node) == AttentionPrecision.Bf16 => BrainFloatAttention.Run(op, x[0], x[1], x[2], from[0], from[2]),
             AttentionOp op => MatrixArithmetic.Attention(op, x[0], x[1], x[2], x.ElementAtOrDefault(3), from[0], from[2]),
 
             GroupNormOp op => NormArithmetic.GroupNorm(op, x[0], from[0], Weight(op, 0), Weight(op, 1)),

@@ -12,9 +12,9 @@ public static class RandomQuantized
 {
     private const float Range = 8;
 
-    /// <summary>The modules of a network that work on the image being drawn: convolutions and linear layers over pixels and tokens. The first and last, and what is computed once for all images, stay in float.</summary>
+    /// <summary>The modules that a quantizer would quantize by default, in the precisions they would get (<see cref="PrecisionRules.Defaults"/>).</summary>
     /// <param name="graph">The network, at any size.</param>
-    /// <param name="precision">Bits of weights and activations, and the group size; weights are symmetric.</param>
+    /// <param name="precision">Bits of weights and activations that no rule names, and the group size; weights are symmetric.</param>
     /// <param name="seed">Seed.</param>
     /// <returns>Modules by name, for <see cref="ModelWeights"/> together with <see cref="RandomTensors"/> of the same graph.</returns>
     /// <exception cref="InvalidRequestException">The precision is asymmetric or has a split, which is made for trained networks alone.</exception>
@@ -22,11 +22,11 @@ public static class RandomQuantized
     {
         if (!precision.Symmetric || precision.SplitChannel != 0) throw new InvalidRequestException(nameof(precision), "random modules are symmetric and without split");
         RandomTensors floats = new(graph, seed);
-        Node[] nodes = [.. graph.MatrixNodes.Where(node => node.Dependence.HasFlag(Dependence.Sample) && node.Shape.Rank > 2)];
-        if (nodes.Length == 0) return new Dictionary<string, QuantizedModule>();
-        string first = ((MatrixOp)nodes[0].Op).Module, last = ((MatrixOp)nodes[^1].Op).Module;
-        return nodes.Select(node => (MatrixOp)node.Op).DistinctBy(op => op.Module).Where(op => op.Module != first && op.Module != last)
-            .ToDictionary(op => op.Module, op => Module(op, precision, floats, seed));
+        PrecisionRules rules = new(new Precision(precision.WeightBits, precision.ActivationBits));
+        return graph.MatrixNodes.Select(node => (MatrixOp)node.Op).DistinctBy(op => op.Module).Where(op => !rules.Of(op.Module).IsFloat)
+            .ToDictionary(op => op.Module, op => Module(op, Precision(rules.Of(op.Module)), floats, seed));
+
+        ModulePrecision Precision(Precision chosen) => precision with { WeightBits = chosen.WeightBits, ActivationBits = chosen.ActivationBits };
     }
 
     private static QuantizedModule Module(MatrixOp op, ModulePrecision precision, RandomTensors floats, int seed)

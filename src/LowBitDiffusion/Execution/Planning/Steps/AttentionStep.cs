@@ -1,24 +1,34 @@
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Attention;
+using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Execution.Planning;
 
-/// <summary>Attention in single precision or in 8-bit integers.</summary>
-internal sealed unsafe class AttentionStep(Node node, bool inIntegers, Storage[] inputs, Storage output, Region scratch) : PlanStep
+/// <summary>Attention in single precision, 8-bit integers or bfloat16.</summary>
+internal sealed unsafe class AttentionStep(Node node, AttentionPrecision precision, Storage[] inputs, Storage output, Region scratch) : PlanStep
 {
-    private Int8Attention? _kernel;
+    private Int8Attention? _int8;
+    private Bf16Attention? _bf16;
 
-    public override string Kind { get; } = inIntegers ? "attention i8" : "attention f32";
+    public override string Kind { get; } = precision switch { AttentionPrecision.Int8 => "attention i8", AttentionPrecision.Bf16 => "attention bf16", _ => "attention f32" };
 
     public override long Macs => (long)node.Shape[0] * node.Shape[1] * inputs[1].Rows / node.Shape[0] * (inputs[0].Channels + inputs[2].Channels);
 
     public override IEnumerable<Region> Regions => [.. inputs.Select(i => i.Region), output.Region, scratch];
 
     /// <summary>Bytes of scratch that the kernel needs.</summary>
-    public static long ScratchBytes(Node node, bool inIntegers, int threads) =>
-        inIntegers ? Int8Attention.ScratchBytes(Shape(node), threads) : FloatAttention.ScratchBytes(Shape(node), threads);
+    public static long ScratchBytes(Node node, AttentionPrecision precision, int threads) => precision switch
+    {
+        AttentionPrecision.Int8 => Int8Attention.ScratchBytes(Shape(node), threads),
+        AttentionPrecision.Bf16 => Bf16Attention.ScratchBytes(Shape(node), threads),
+        _ => FloatAttention.ScratchBytes(Shape(node), threads),
+    };
 
-    public override void Load(PackedModel model) => _kernel = inIntegers ? model.Attention : null;
+    public override void Load(PackedModel model)
+    {
+        if (precision == AttentionPrecision.Int8) _int8 = model.Int8Attention;
+        if (precision == AttentionPrecision.Bf16) _bf16 = model.Bf16Attention;
+    }
 
     private static AttentionJob Shape(Node node)
     {
@@ -51,7 +61,9 @@ internal sealed unsafe class AttentionStep(Node node, bool inIntegers, Storage[]
             job.MaskStride = inputs[3].Rows == 1 ? 0 : inputs[3].Stride;
         }
 
-        if (_kernel is null) FloatAttention.Run(context.Pool, job, context.Bytes(scratch));
-        else _kernel.Run(context.Pool, job, context.Bytes(scratch));
+        void* memory = context.Bytes(scratch);
+        if (_int8 is not null) _int8.Run(context.Pool, job, memory);
+        else if (_bf16 is not null) _bf16.Run(context.Pool, job, memory);
+        else FloatAttention.Run(context.Pool, job, memory);
     }
 }

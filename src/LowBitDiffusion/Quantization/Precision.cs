@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
 
-namespace LowBitDiffusion.Quantizer.PostTraining;
+namespace LowBitDiffusion.Quantization;
 
 /// <summary>Bits of a layer's weight and activation, or float.</summary>
 /// <param name="WeightBits">Bits of a weight code, 2 to 8; 0 for a layer in float.</param>

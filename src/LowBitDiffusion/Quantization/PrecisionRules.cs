@@ -1,6 +1,6 @@
 using LowBitDiffusion.Formats;
 
-namespace LowBitDiffusion.Quantizer.PostTraining;
+namespace LowBitDiffusion.Quantization;
 
 /// <summary>
 /// Which layer gets which precision: globs over module names in order, the first match decides; layers that none matches get the standard precision.
