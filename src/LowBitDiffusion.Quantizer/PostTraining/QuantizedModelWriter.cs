@@ -33,7 +33,13 @@ public static class QuantizedModelWriter
         LowBitFolder.Write(network, model.Config, Configuration(run, modules, training), [.. modules.Values], Floats(model, modules), run.Request.FloatType, run.Stage("writing"), run.CancellationToken);
         OutputFile.WriteAllBytes(Path.Combine(folder.Path, "quality.json"), report.ToJson());
         OutputFile.WriteAllText(Path.Combine(folder.Path, "quality.txt"), report.ToText());
-        if (training is not null) OutputFile.WriteAllBytes(Path.Combine(folder.Path, "training.json"), training.ToJson());
+        if (training is not null)
+        {
+            OutputFile.WriteAllBytes(Path.Combine(folder.Path, "training.json"), training.ToJson());
+            training.LossPlot().Save(Path.Combine(folder.Path, "training-loss"));
+            training.SqnrPlot().Save(Path.Combine(folder.Path, "training-sqnr"));
+        }
+
 
         folder.Commit();
     }
