@@ -1,4 +1,3 @@
-using LowBitDiffusion.Execution;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
@@ -12,7 +11,6 @@ namespace LowBitDiffusion.Quantizer.Methods;
 public sealed class QuantizationRun : IDisposable
 {
     private readonly IProgress<QuantizationProgress>? _progress;
-    private readonly PreparedModel _prepared;
 
     private QuantizationRun(QuantizationRequest request, SourceModel model, IProgress<QuantizationProgress>? progress, CancellationToken cancellationToken)
     {
@@ -24,8 +22,11 @@ public sealed class QuantizationRun : IDisposable
                 throw new InvalidRequestException("without", $"expected {(Method.Ingredients.Count == 0 ? "nothing" : string.Join(", ", Method.Ingredients.Select(known => known.Name)))} for {Method.Name}, found '{ingredient}'");
         }
 
-        if (request.Batch < 1) throw new InvalidRequestException("batch", $"expected at least one image, found {request.Batch}");
-        if (request.ReportImages < 0) throw new InvalidRequestException("report images", $"expected 0 or more, found {request.ReportImages}");
+        // Latent models are large: a step of theirs takes seconds.
+        (int images, int batch, int reportImages) = model.DrawsLatents ? (8, 1, 2) : (64, 8, 8);
+        (images, batch, ReportImages) = (request.Images ?? images, request.Batch ?? batch, request.ReportImages ?? reportImages);
+        if (batch < 1) throw new InvalidRequestException("batch", $"expected at least one image, found {batch}");
+        if (ReportImages < 0) throw new InvalidRequestException("report images", $"expected 0 or more, found {ReportImages}");
         if (request.GroupChannels < 0) throw new InvalidRequestException("group channels", $"expected 0 or more, found {request.GroupChannels}");
         if (request.Iterations < 1) throw new InvalidRequestException("iterations", $"expected at least one, found {request.Iterations}");
         if (request.Samples < 1) throw new InvalidRequestException("samples", $"expected at least one, found {request.Samples}");
@@ -38,17 +39,22 @@ public sealed class QuantizationRun : IDisposable
         Start = Method.Start(Uses);
         Start = Start with { Range = request.ActivationRange ?? Start.Range, Split = request.Split ?? Start.Split };
         SamplingSettings sampling = SamplingSettings.For(model);
-        Calibration = new CalibrationOptions(
-            new SamplingSettings(request.Steps ?? sampling.Steps, request.GuidanceScale ?? sampling.GuidanceScale), request.Images, request.Batch, request.Seed, Start.Range, Start.Split, Start.PerTimestep);
+        sampling = new SamplingSettings(request.Steps ?? sampling.Steps, request.GuidanceScale ?? sampling.GuidanceScale)
+        {
+            Prompts = request.Prompts,
+            PromptEmbeddings = request.PromptEmbeddings,
+            Height = request.Height,
+            Width = request.Width,
+        };
+        Calibration = new CalibrationOptions(sampling, images, batch, request.Seed, Start.Range, Start.Split, Start.PerTimestep);
         Layers = ModuleInputs.Of(model.Network.Build(model.Network.NativeInputs(batch: 1)), Start.Split);
         Rules.CheckUsed([.. Layers.Select(layer => layer.Op.Module)]);
 
         // Before the work, not after it.
         if (!request.Overwrite && Directory.Exists(request.Output) && Directory.EnumerateFileSystemEntries(request.Output).Any()) throw new OutputException(request.Output, "exists and is not empty");
         Saved = new SavedRun(request);
-        Pool = new WorkerPool(request.Threads ?? Environment.ProcessorCount);
-        _prepared = new PreparedModel(model.Network, model.Weights);
-        Networks = ObservedPlannedNetwork.Factory(_prepared, Pool);
+        // One network's packed weights at a time: each is freed before the next is made.
+        Networks = ObservedPlannedNetwork.Factory(model.Network, model.Weights, Pool);
     }
 
     /// <summary>What was asked for.</summary>
@@ -78,11 +84,14 @@ public sealed class QuantizationRun : IDisposable
     /// <summary>How activation ranges are collected.</summary>
     public CalibrationOptions Calibration { get; }
 
+    /// <summary>Pictures behind the quality report's activations and trajectory.</summary>
+    public int ReportImages { get; }
+
     /// <summary>What a stopped run leaves to go on with.</summary>
     public SavedRun Saved { get; }
 
     /// <summary>Threads.</summary>
-    public WorkerPool Pool { get; }
+    public WorkerPool Pool => Model.Pool;
 
     /// <summary>Checked between layers.</summary>
     public CancellationToken CancellationToken { get; }
@@ -93,7 +102,7 @@ public sealed class QuantizationRun : IDisposable
     /// <exception cref="OutputException">The output exists and must not be replaced.</exception>
     public static QuantizationRun Open(QuantizationRequest request, IProgress<QuantizationProgress>? progress = null, CancellationToken cancellationToken = default)
     {
-        SourceModel model = SourceModel.Open(request.Model);
+        SourceModel model = SourceModel.Open(request.Model, request.Threads);
         try
         {
             return new QuantizationRun(request, model, progress, cancellationToken);
@@ -141,8 +150,6 @@ public sealed class QuantizationRun : IDisposable
     public void Dispose()
     {
         Saved.Dispose();
-        _prepared.Dispose();
-        Pool.Dispose();
         Model.Dispose();
     }
 

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Quantization;
@@ -10,7 +11,7 @@ namespace LowBitDiffusion.Quantizer.PostTraining;
 /// <summary>Writes a quantized model as a folder of its own: the float model's folder with another network.</summary>
 public static class QuantizedModelWriter
 {
-    private static readonly JsonSerializerOptions s_json = new() { DefaultIgnoreCondition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull };
+    private static readonly JsonSerializerOptions s_json = new() { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
 
     /// <summary>Writes the folder, whole or not at all.</summary>
     /// <param name="run">The float model, how it was quantized, and the folder to write.</param>
@@ -60,6 +61,9 @@ public static class QuantizedModelWriter
                 steps = run.Calibration.Sampling.Steps,
                 guidance_scale = run.Calibration.Sampling.GuidanceScale,
                 images = run.Calibration.Images,
+                prompts = run.Model.Description.TakesText ? run.Calibration.Sampling.PromptEmbeddings?.Count ?? (run.Calibration.Sampling.Prompts ?? PromptList.Default).Count : (int?)null,
+                height = run.Calibration.Sampling.Height,
+                width = run.Calibration.Sampling.Width,
                 seed = run.Calibration.Seed,
                 weight_range = NameOf(run.Request.WeightRange),
                 activation_range = NameOf(run.Calibration.Range),
