@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using LowBitDiffusion.Execution;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
@@ -60,8 +59,7 @@ internal sealed class BlockLearning
         if (stage.QuantizedInputs) return model.Export(_graph);
 
         // The weights are learned: what activations are like now is seen where they are used.
-        using PreparedModel prepared = new(_run.Model.Network, LearnedWeights(model));
-        IReadOnlyDictionary<string, TimestepTable> tables = PostTrainingQuantizer.Tables(_run, ObservedPlannedNetwork.Factory(prepared, _run.Pool));
+        IReadOnlyDictionary<string, TimestepTable> tables = PostTrainingQuantizer.Tables(_run, ObservedPlannedNetwork.Factory(_run.Model.Network, LearnedWeights(model), _run.Pool));
         TrainingModel calibrated = new(_run.Model.Weights);
         foreach ((string name, FakeQuantizedLayer layer) in model.Layers)
             calibrated.Layers.Add(name, new FakeQuantizedLayer(layer.Weight, new FakeQuantizedInput(name, tables[name], modules[name].SplitChannel, modules[name].InputChannelScales)));
