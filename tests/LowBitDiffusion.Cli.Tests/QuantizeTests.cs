@@ -110,6 +110,29 @@ public sealed class QuantizeTests
     private string[] TextArguments(params string[] options) =>
         ["quantize", "--model", _folder["sd"], "--out", _folder["low"], "--images", "1", "--steps", "2", "--size", "16", "--guidance", "1.5", "--report-images", "0", .. options];
 
+    [Test]
+    public async Task A_method_that_learns_says_how()
+    {
+        LbdResult result = await Quantize("--method", "tfmq", "--iterations", "2", "--samples", "8", "--without", "fsc");
+
+        Assert.That(result.Out, Does.Contain("training.json"));
+        foreach (string file in new[] { "training.json", "training-loss.png", "training-loss.svg", "training-sqnr.png" }) Assert.That(File.Exists(Path.Combine(_folder["out"], file)), Is.True, file);
+        Assert.That(File.ReadAllText(Path.Combine(_folder["out"], "training.json")), Does.Contain("\"rounding_iterations\": 2").And.Contain("fsc"));
+        await Lbd.SucceedAsync("generate", "--model", _folder["out"], "--out", _folder["picture.png"], "--label", "1");
+    }
+
+    [TestCase("--method", "magic", "tfmq")]
+    [TestCase("--budget", "soon", "20m")]
+    [TestCase("--without", "wd", "nothing")]
+    [TestCase("--iterations", "0", "at least one")]
+    public async Task What_a_method_cannot_do_is_said(string option, string value, string expected)
+    {
+        LbdResult result = await Lbd.RunAsync([.. Arguments(), option, value]);
+        Assert.That(result.ExitCode, Is.EqualTo(2));
+        Assert.That(result.Error, Does.Contain(expected));
+        Assert.That(_folder.Entries, Is.Empty);
+    }
+
     private Task<LbdResult> Quantize(params string[] options) => Lbd.SucceedAsync([.. Arguments(), .. options]);
 
     private string[] Arguments(string output = "out") => ["quantize", "--model", SharedModels.Float, "--out", _folder[output], "--images", "2", "--batch", "2", "--steps", "2", "--report-images", "0"];

@@ -123,11 +123,11 @@ internal sealed class QuantizeCommand : CliCommand
         if (request.Model.Length == 0) throw new InvalidRequestException("model", "expected the folder of a float model, found none");
         if (request.Output.Length == 0) throw new InvalidRequestException("out", "expected the folder to write, found none");
 
-        bool json = parsed.GetValue(_json);
+        bool json = parsed.GetValue(_json), learns = request.Method != s_defaults.Method;
         QualityReport report = await Terminal.WithProgressAsync("quantizing", json, progress => Task.Run(
             () => ModelQuantizer.Run(
                 request,
-                new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage, learns: request.Method != s_defaults.Method, measures: request.ReportImages != 0))),
+                new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage, learns, measures: request.ReportImages != 0))),
                 cancellationToken),
             cancellationToken));
         CorrectionReport? correction = parsed.GetValue(_ptqd) ? await CorrectCommand.RunAsync(Terminal, Correction(request), json, cancellationToken) : null;
@@ -145,7 +145,7 @@ internal sealed class QuantizeCommand : CliCommand
             Terminal.Out.WriteLine();
         }
 
-        Terminal.Out.WriteLine($"{request.Output}: {Size.Format(report.Bytes)} of {Size.Format(report.FloatBytes)}; quality.json and quality.txt say what it cost");
+        Terminal.Out.WriteLine($"{request.Output}: {Size.Format(report.Bytes)} of {Size.Format(report.FloatBytes)}; quality.json and quality.txt say what it cost{(learns ? ", training.json and training-*.png how it was learned" : "")}");
         return ExitCode.Success;
     }
 

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using LowBitDiffusion.Execution;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
@@ -9,6 +8,7 @@ using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Reconstruction;
+using LowBitDiffusion.Quantizer.Sampling;
 
 namespace LowBitDiffusion.Quantizer.Methods;
 
@@ -31,7 +31,9 @@ internal sealed class BlockLearning
     public BlockLearning(QuantizationRun run, BlockPreset preset)
     {
         (_run, _preset) = (run, preset);
-        _graph = run.Model.Network.Build(run.Model.Network.NativeInputs(preset.Batch));
+        // As the calibration set has it: of the size that is drawn, with as many tokens as the prompts take.
+        GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, 1, run.CancellationToken);
+        _graph = run.Model.Network.Build(sampler.InputShapes.ToDictionary(input => input.Key, input => input.Value.With(0, preset.Batch)));
         _units = NetworkPartition.Of(_graph, preset.SeparateTemporal);
     }
 
@@ -60,8 +62,7 @@ internal sealed class BlockLearning
         if (stage.QuantizedInputs) return model.Export(_graph);
 
         // The weights are learned: what activations are like now is seen where they are used.
-        using PreparedModel prepared = new(_run.Model.Network, LearnedWeights(model));
-        IReadOnlyDictionary<string, TimestepTable> tables = PostTrainingQuantizer.Tables(_run, ObservedPlannedNetwork.Factory(prepared, _run.Pool));
+        IReadOnlyDictionary<string, TimestepTable> tables = PostTrainingQuantizer.Tables(_run, ObservedPlannedNetwork.Factory(_run.Model.Network, LearnedWeights(model), _run.Pool));
         TrainingModel calibrated = new(_run.Model.Weights);
         foreach ((string name, FakeQuantizedLayer layer) in model.Layers)
             calibrated.Layers.Add(name, new FakeQuantizedLayer(layer.Weight, new FakeQuantizedInput(name, tables[name], modules[name].SplitChannel, modules[name].InputChannelScales)));
@@ -198,7 +199,15 @@ internal sealed class BlockLearning
     {
         public int Count => graph.Inputs["timestep"].Shape[0];
 
-        public IReadOnlyDictionary<string, float[]> Batch(ReadOnlySpan<int> samples) => graph.Inputs.ToDictionary(
-            input => input.Key, input => Enumerable.Range(0, (int)input.Value.Shape.Elements).Select(i => input.Key == "sample" ? (float)(Mix.Hash(seed + (ulong)i) % 1000) / 500 - 1 : 0).ToArray());
+        public IReadOnlyDictionary<string, float[]> Batch(ReadOnlySpan<int> samples) =>
+            graph.Inputs.ToDictionary(input => input.Key, input => Enumerable.Range(0, (int)input.Value.Shape.Elements).Select(i => Value(input.Key, i)).ToArray());
+
+        // A mask that hides nothing; label and timestep 0 are there in every model.
+        private float Value(string input, int index) => input switch
+        {
+            "sample" => (float)(Mix.Hash(seed + (ulong)index) % 1000) / 500 - 1,
+            "encoder_attention_mask" => 1,
+            _ => 0,
+        };
     }
 }

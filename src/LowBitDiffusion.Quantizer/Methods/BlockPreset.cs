@@ -16,7 +16,7 @@ public sealed record BlockPreset(IReadOnlyList<BlockStage> Stages)
     /// <summary>Which points.</summary>
     public SampleChoice Choice { get; init; }
 
-    /// <summary>Samples in a mini-batch. The papers take 8 for their large models and 32 for small ones; here 8 for all, because in the same time four times as many iterations learn more.</summary>
+    /// <summary>Samples in a mini-batch. The papers take 8 for their large models and 32 for small ones; here 8 for all, which gives about four times the iterations in the same time.</summary>
     public int Batch { get; init; } = 8;
 }
 

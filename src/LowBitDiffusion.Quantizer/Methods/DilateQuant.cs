@@ -29,6 +29,7 @@ public sealed class DilateQuant : BlockwiseMethod
     /// <inheritdoc/>
     public override BlockPreset Preset(Func<string, bool> uses) => new(uses("bkd") ? [new BlockStage("distillation", Distillation, QuantizedInputs: true)] : []) { Choice = SampleChoice.Random };
 
+    // The paper's rates, counted in steps of what they move, so that they mean the same in every layer.
     private static ReconstructionOptions Distillation => new()
     {
         Iterations = 5_000,

@@ -104,9 +104,9 @@ public sealed class SavedRun : IDisposable
         OutputFile.WriteAllText(RunFile, json.ToJsonString());
     }
 
-    /// <summary>All of a request that changes what comes out, or how the time is used.</summary>
+    /// <summary>All of a request that changes what comes out, or how the time is used; without encoded prompts, which the calibration set holds.</summary>
     private static JsonObject Describe(QuantizationRequest request) => (JsonObject)JsonNode.Parse(JsonSerializer.Serialize(
-        request with { Model = Path.GetFullPath(request.Model), Output = "", Resume = false, Overwrite = false, Threads = null, ReportImages = 0, Budget = null }))!;
+        request with { Model = Path.GetFullPath(request.Model), Output = "", Resume = false, Overwrite = false, Threads = null, ReportImages = 0, Budget = null, PromptEmbeddings = null }))!;
 
     private void Compare(JsonConfig saved)
     {

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using LowBitDiffusion.Imaging.Plotting;
 
 namespace LowBitDiffusion.Quantizer.Methods;
 
@@ -40,6 +41,30 @@ public sealed record TrainingReport
 
     /// <summary>Most memory that the process held, in bytes.</summary>
     public required long PeakBytes { get; init; }
+
+    /// <summary>Loss curves of all parts, each as a share of its first value.</summary>
+    public LinePlot LossPlot() => new()
+    {
+        Title = $"{Method}: loss while learning",
+        XLabel = "share of the iterations",
+        YLabel = "loss / first loss",
+        LogarithmicY = true,
+        Series = [.. Parts.Where(part => part.Losses.Count > 1 && part.Losses[0] > 0).Select(part => new PlotSeries(
+            part.Name, [.. Enumerable.Range(1, part.Losses.Count).Select(i => (double)i / part.Losses.Count)], [.. part.Losses.Select(loss => (double)loss / part.Losses[0])]))],
+    };
+
+    /// <summary>Signal to quantization noise of all parts before and after.</summary>
+    public LinePlot SqnrPlot()
+    {
+        double[] places = [.. Enumerable.Range(1, Parts.Count).Select(i => (double)i)];
+        return new()
+        {
+            Title = $"{Method}: signal to quantization noise of each part",
+            XLabel = "part, in the order in which they were learned",
+            YLabel = "dB",
+            Series = [new("before", places, [.. Parts.Select(part => part.SqnrBefore ?? double.NaN)]), new("after", places, [.. Parts.Select(part => part.SqnrAfter ?? double.NaN)])],
+        };
+    }
 
     /// <summary>UTF-8 JSON with keys in snake case.</summary>
     public byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, s_json);

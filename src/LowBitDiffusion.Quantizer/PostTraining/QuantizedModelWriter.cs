@@ -45,7 +45,13 @@ public static class QuantizedModelWriter
             new PartialProgress(progress, (double)copied / all, (double)report.Bytes / all), run.CancellationToken);
         OutputFile.WriteAllBytes(Path.Combine(folder.Path, "quality.json"), report.ToJson());
         OutputFile.WriteAllText(Path.Combine(folder.Path, "quality.txt"), report.ToText());
-        if (training is not null) OutputFile.WriteAllBytes(Path.Combine(folder.Path, "training.json"), training.ToJson());
+        if (training is not null)
+        {
+            OutputFile.WriteAllBytes(Path.Combine(folder.Path, "training.json"), training.ToJson());
+            training.LossPlot().Save(Path.Combine(folder.Path, "training-loss"));
+            training.SqnrPlot().Save(Path.Combine(folder.Path, "training-sqnr"));
+        }
+
 
         folder.Commit();
     }
