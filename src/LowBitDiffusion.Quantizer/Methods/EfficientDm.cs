@@ -19,6 +19,7 @@ public sealed class EfficientDm : IQuantizationMethod
 {
     private const string Adapters = "adapters", ScaleAware = "scale-aware", Talsq = "talsq";
     private const int Rank = 32;
+    private const double HighestAdapterRate = 0.016, HighestInputStepRate = 5e-3;
 
     /// <inheritdoc/>
     public string Name => "efficientdm";
@@ -42,16 +43,16 @@ public sealed class EfficientDm : IQuantizationMethod
     {
         IReadOnlyDictionary<string, QuantizedModule> start = PostTrainingQuantizer.Quantize(run);
         SamplingSettings sampling = run.Calibration.Sampling with { Eta = 1, Steps = run.Request.TrainingSteps ?? run.Calibration.Sampling.Steps };
-        // The time that learning takes is that of this network, whatever was learned: the clock runs on a student of its own.
         DistillationOptions paper = new() { Sampling = sampling, ScaleAware = run.Uses(ScaleAware), Seed = run.Request.Seed };
         float[] learned = Timesteps(run.Model, sampling), asked = Timesteps(run.Model, run.Calibration.Sampling);
         IReadOnlyDictionary<string, QuantizedModule> initial = TimestepRegridding.To(start, learned);
         int iterations = run.Iterations(DistillationOptions.PaperIterations, () =>
         {
+            // The clock runs on a student of its own, which is thrown away.
             double seconds = new TrajectoryDistillation(run.Model, Student(run, initial), paper, run.Pool).SecondsPerUpdate(Math.Min(10, run.Request.Budget?.TotalSeconds / 10 ?? 10), run.CancellationToken);
             return (seconds, seconds * learned.Length);
         });
-        DistillationOptions options = paper with { Epochs = Math.Max(1, iterations / learned.Length) };
+        DistillationOptions options = Scaled(paper, Math.Max(1, iterations / learned.Length), learned.Length);
 
         TrainingModel student = Student(run, initial);
         IReadOnlyList<DistilledStep> steps = new TrajectoryDistillation(run.Model, student, options, run.Pool).Run(run.Saved.PathOf("distillation.safetensors"), new Progress(run), run.CancellationToken);
@@ -60,10 +61,27 @@ public sealed class EfficientDm : IQuantizationMethod
     }
 
     /// <summary>
+    /// The paper's rates fit its 16,000 updates, in each of which Adam moves by the rate, whatever the gradient. Fewer updates get rates with which they come as far, up to the highest at which tiny and
+    /// small networks were seen to learn. Steps of inputs move in proportion to themselves: those of 8 bits are a sixteenth of those of 4 bits, for which the paper gives its rate.
+    /// </summary>
+    private static DistillationOptions Scaled(DistillationOptions paper, int epochs, int calls)
+    {
+        double factor = Math.Max(1, DistillationOptions.PaperIterations / ((double)epochs * calls));
+        return paper with
+        {
+            Epochs = epochs,
+            AdapterRate = Math.Min(factor * paper.AdapterRate, HighestAdapterRate),
+            InputStepRate = Math.Min(factor * paper.InputStepRate, HighestInputStepRate),
+            InputZeroPointRate = Math.Min(factor * paper.InputZeroPointRate, HighestInputStepRate),
+            RelativeStepRates = true,
+        };
+    }
+
+    /// <summary>
     /// The network as it is learned: layers of the standard precision get an adapter; those that a rule names (first and last layer, time projections: 8 bits) keep their codes. Layers that share a table share
     /// the learned one, so that they still read one quantized value when they run.
     /// </summary>
-    private static TrainingModel Student(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules)
+    internal static TrainingModel Student(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules)
     {
         TrainingModel student = new(run.Model.Weights);
         Dictionary<(TimestepTable, int), FakeQuantizedInput> inputs = [];
@@ -84,28 +102,34 @@ public sealed class EfficientDm : IQuantizationMethod
 
     private static float[] Timesteps(SourceModel model, SamplingSettings sampling) => [.. new GuidedSampler(model, sampling, 1).Timesteps.Distinct().Order()];
 
-    private static TrainingReport Report(QuantizationRun run, DistillationOptions options, IReadOnlyList<DistilledStep> steps) => new()
+    private static TrainingReport Report(QuantizationRun run, DistillationOptions options, IReadOnlyList<DistilledStep> steps)
     {
-        Method = "efficientdm",
-        Without = run.Request.Without,
-        Settings = new Dictionary<string, double>
+        using Process process = Process.GetCurrentProcess();
+        return new TrainingReport
         {
-            ["epochs"] = options.Epochs,
-            ["steps"] = options.Sampling.Steps,
-            ["guidance_scale"] = options.Sampling.GuidanceScale,
-            ["eta"] = options.Sampling.Eta,
-            ["images"] = options.Images,
-            ["rank"] = run.Uses(Adapters) ? Rank : 0,
-            ["adapter_rate"] = options.AdapterRate,
-            ["weight_step_rate"] = options.WeightStepRate,
-            ["input_step_rate"] = options.InputStepRate,
-            ["input_zero_point_rate"] = options.InputZeroPointRate,
-            ["weight_decay"] = options.WeightDecay,
-        },
-        Parts = [.. steps.Select(step => new LearnedPart(string.Create(CultureInfo.InvariantCulture, $"timestep {step.Timestep}"), "Timestep", step.SqnrBefore, step.SqnrAfter, step.Losses.Count, step.Losses))],
-        Seconds = run.Saved.Seconds,
-        PeakBytes = Process.GetCurrentProcess().PeakWorkingSet64,
-    };
+            Method = run.Method.Name,
+            Without = run.Request.Without,
+            Settings = new Dictionary<string, double>
+            {
+                ["epochs"] = options.Epochs,
+                ["steps"] = options.Sampling.Steps,
+                ["guidance_scale"] = options.Sampling.GuidanceScale,
+                ["eta"] = options.Sampling.Eta,
+                ["images"] = options.Images,
+                ["rank"] = run.Uses(Adapters) ? Rank : 0,
+                ["adapter_rate"] = options.AdapterRate,
+                ["weight_step_rate"] = options.WeightStepRate,
+                ["input_step_rate"] = options.InputStepRate,
+                ["input_zero_point_rate"] = options.InputZeroPointRate,
+                ["weight_decay"] = options.WeightDecay,
+            },
+            Parts = [.. steps.Select(step => new LearnedPart(string.Create(CultureInfo.InvariantCulture, $"timestep {step.Timestep}"), "Timestep", Finite(step.SqnrBefore), Finite(step.SqnrAfter), step.Losses.Count, step.Losses))],
+            Seconds = run.Saved.Seconds,
+            PeakBytes = process.PeakWorkingSet64,
+        };
+    }
+
+    private static double? Finite(double decibels) => double.IsFinite(decibels) ? decibels : null;
 
     private sealed class Progress(QuantizationRun run) : IProgress<DistillationProgress>
     {
