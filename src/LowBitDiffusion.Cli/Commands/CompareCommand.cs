@@ -13,9 +13,6 @@ internal sealed class CompareCommand : CliCommand
 {
     private static readonly EvaluationOptions s_defaults = new ComparisonRequest { Models = [], Reference = "", Cache = "" }.Drawing;
 
-    private static readonly string[] s_headers =
-        ["model", "precision", "method", " file", " in memory", " bit operations per step", " of float", " PSNR", " SSIM", " label accuracy", " Fréchet distance", " to float's pictures"];
-
     private readonly Argument<string[]> _models = new("DIR") { Description = "Folders of quantized models.", Arity = ArgumentArity.OneOrMore };
     private readonly DrawingOptions _drawing = new();
     private readonly Option<int> _trajectories = new("--trajectories")
@@ -84,7 +81,8 @@ internal sealed class CompareCommand : CliCommand
         OutputFile.WriteAllText(Path.Combine(folder, "comparison.json"), $"{JsonSerializer.Serialize(result, JsonText.Compact)}\n");
         using StringWriter markdown = new() { NewLine = "\n" };
         markdown.WriteLine($"{Summary(result)}\n");
-        MarkdownTable.Write(markdown, s_headers, [.. Rows(result)]);
+        (string[] headers, string[][] rows) = Table(result);
+        MarkdownTable.Write(markdown, headers, rows);
         OutputFile.WriteAllText(Path.Combine(folder, "comparison.md"), markdown.ToString());
         PngWriter.Save(Path.Combine(folder, "sheet.png"), sheet);
         if (result.Trajectories > 0) result.TrajectoryPlot().Save(Path.Combine(folder, "trajectory"));
@@ -94,23 +92,35 @@ internal sealed class CompareCommand : CliCommand
     {
         Terminal.Out.WriteLine(Summary(result));
         Terminal.Out.WriteLine();
-        Terminal.WriteTable(s_headers, Rows(result));
+        (string[] headers, string[][] rows) = Table(result);
+        Terminal.WriteTable(headers, rows);
     }
 
     private static string Summary(ComparisonResult result) => string.Create(
         CultureInfo.InvariantCulture, $"{result.Count} pictures of each model from seed {result.Seed}, {result.Steps} steps, guidance {result.GuidanceScale}; PSNR and SSIM against the float model's pictures of the same noise.");
 
-    private static IEnumerable<string[]> Rows(ComparisonResult result) => result.Models.Prepend(result.Reference).Select(model =>
+    // A column that is empty for all models is left out.
+    private static (string[] Headers, string[][] Rows) Table(ComparisonResult result)
     {
-        bool reference = ReferenceEquals(model, result.Reference);
-        return new[]
-        {
-            model.Name, model.Precision, model.Method ?? "", Size.Format(model.FileBytes), Size.Format(model.WeightBytes), Number(model.BitOperationsPerStep / 1e9, "0.0 G"),
-            Number((double)model.BitOperationsPerStep / result.Reference.BitOperationsPerStep, "0.0 %"),
-            reference ? "" : model.Psnr is { } psnr ? Number(psnr, "0.00 dB") : "equal", Number(model.Ssim, "0.0000"),
-            Number(model.LabelAccuracy, "0.0 %"), Number(model.FrechetDistance, "0.00"), Number(model.FrechetDistanceToReference, "0.00"),
-        };
-    });
+        (string Header, Func<ComparedModel, string> Cell)[] columns =
+        [
+            ("model", model => model.Name),
+            ("precision", model => model.Precision),
+            ("method", model => $"{model.Method}{(model.Corrected ? ", ptqd" : "")}"),
+            (" file", model => Size.Format(model.FileBytes)),
+            (" in memory", model => Size.Format(model.WeightBytes)),
+            (" bit operations per step", model => Number(model.BitOperationsPerStep / 1e9, "0.0 G")),
+            (" of float", model => Number((double)model.BitOperationsPerStep / result.Reference.BitOperationsPerStep, "0.0 %")),
+            (" PSNR", model => ReferenceEquals(model, result.Reference) ? "" : model.Psnr is { } psnr ? Number(psnr, "0.00 dB") : "equal"),
+            (" SSIM", model => Number(model.Ssim, "0.0000")),
+            (" label accuracy", model => Number(model.LabelAccuracy, "0.0 %")),
+            (" Fréchet distance", model => Number(model.FrechetDistance, "0.00")),
+            (" to float's pictures", model => Number(model.FrechetDistanceToReference, "0.00")),
+        ];
+        ComparedModel[] models = [result.Reference, .. result.Models];
+        (string Header, string[] Cells)[] filled = [.. columns.Select(column => (column.Header, Cells: models.Select(column.Cell).ToArray())).Where(column => column.Cells.Any(cell => cell.Length > 0))];
+        return ([.. filled.Select(column => column.Header)], [.. models.Select((_, i) => filled.Select(column => column.Cells[i]).ToArray())]);
+    }
 
     private static string Number(double? value, string format) => value?.ToString(format, CultureInfo.InvariantCulture) ?? "";
 }

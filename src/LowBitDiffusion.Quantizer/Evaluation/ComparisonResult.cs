@@ -15,6 +15,9 @@ public sealed record ComparedModel
     /// <summary>Who chose its numbers; null for float.</summary>
     public required string? Method { get; init; }
 
+    /// <summary>Whether its predictions are corrected after PTQD.</summary>
+    public required bool Corrected { get; init; }
+
     /// <summary>Precision of layers that no rule names: <c>w4a8</c>, or <c>float</c>.</summary>
     public required string Precision { get; init; }
 

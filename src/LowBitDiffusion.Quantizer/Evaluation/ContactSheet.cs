@@ -12,7 +12,7 @@ namespace LowBitDiffusion.Quantizer.Evaluation;
 /// </summary>
 public static class ContactSheet
 {
-    private const int Columns = 10, Gap = 4, SmallestPicture = 56;
+    private const int Columns = 10, Gap = 4, SmallestPicture = 64;
 
     /// <summary>Composes the sheet. Pictures of few pixels are shown larger.</summary>
     /// <param name="rows">Name and pictures of each model, as many of each.</param>
@@ -29,7 +29,7 @@ public static class ContactSheet
             if (pictures.Any(picture => (picture.Width, picture.Height, picture.Channels) != (first.Width, first.Height, first.Channels))) throw new ArgumentException($"pictures of '{name}' differ in size", nameof(rows));
         }
 
-        int scale = Math.Max(1, SmallestPicture / Math.Min(first.Width, first.Height)), columns = Math.Min(Columns, count), blocks = (count + columns - 1) / columns;
+        int size = Math.Min(first.Width, first.Height), scale = (SmallestPicture + size - 1) / size, columns = Math.Min(Columns, count), blocks = (count + columns - 1) / columns;
         int width = first.Width * scale + Gap, height = first.Height * scale + Gap;
         string[] above = [.. captions.Select(caption => Fit(caption, width - Gap))];
         int left = 2 * Gap + rows.Max(row => TextPainter.Measure(row.Name).Width), top = above.Length == 0 ? Gap : Gap + above.Max(caption => TextPainter.Measure(caption).Height) + Gap;

@@ -109,7 +109,7 @@ public static class ModelComparer
     }
 
     /// <summary>A model looked at without its weights.</summary>
-    private sealed record Candidate(ModelFolder Folder, ModelDescription Description, string? Method, string Precision, long FileBytes, long BitOperationsPerStep, IReadOnlyDictionary<string, TensorShape> Parameters)
+    private sealed record Candidate(ModelFolder Folder, ModelDescription Description, string? Method, bool Corrected, string Precision, long FileBytes, long BitOperationsPerStep, IReadOnlyDictionary<string, TensorShape> Parameters)
     {
         public static Candidate Open(string path)
         {
@@ -117,7 +117,7 @@ public static class ModelComparer
             Graph graph = model.Network.Build(model.Network.NativeInputs(batch: 1));
             ModulePrecision? standard = model.Quantization?.Default;
             return new Candidate(
-                model.Folder, model.Description, model.Quantization?.Method, standard is null ? "float" : new Precision(standard.WeightBits, standard.ActivationBits).ToString(),
+                model.Folder, model.Description, model.Quantization?.Method, model.Pipeline.Denoiser.Correction is not null, standard is null ? "float" : new Precision(standard.WeightBits, standard.ActivationBits).ToString(),
                 model.Tensors.Tensors.Values.Sum(tensor => tensor.ByteLength), NetworkCost.Of(graph, model.Weights).BitOperationsPerStep,
                 graph.Parameters.ToDictionary(parameter => parameter.Name, parameter => parameter.Shape));
         }
@@ -140,6 +140,7 @@ public static class ModelComparer
             Name = name,
             Folder = Folder.Path,
             Method = Method,
+            Corrected = Corrected,
             Precision = Precision,
             FileBytes = FileBytes,
             WeightBytes = weightBytes,

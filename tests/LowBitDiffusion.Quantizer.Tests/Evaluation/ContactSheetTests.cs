@@ -22,7 +22,7 @@ internal sealed class ContactSheetTests
 
         (string, IReadOnlyList<Image>)[] all = [.. Enumerable.Range(0, rows).Select(row => ($"model {row}", (IReadOnlyList<Image>)[.. Enumerable.Range(0, count).Select(i => Picture(row, i))]))];
         Image sheet = ContactSheet.Compose(all, [.. Enumerable.Range(0, count).Select(i => $"label {i}")]);
-        int scale = Math.Max(1, 56 / size);
+        int scale = (int)Math.Ceiling(64.0 / size);
         ILookup<byte, byte> greys = sheet.Pixels.Where((_, i) => i % channels == 0).ToLookup(grey => grey);
         for (int row = 0; row < rows; row++)
         {

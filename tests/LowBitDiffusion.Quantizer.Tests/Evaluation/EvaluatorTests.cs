@@ -40,8 +40,8 @@ internal sealed class EvaluatorTests
         Assert.That(result.Score, Is.EqualTo(result.ReferenceScore));
         Assert.That(result.Score!.LabelAccuracy, Is.EqualTo(result.Pairs.Count(pair => pair.Predicted == pair.Label) / 5.0));
         Assert.That(result.Pairs.Select(pair => (pair.Seed, pair.Label)), Is.EqualTo(Enumerable.Range(0, 5).Select(i => ((ulong)i, (int?)i))), "seeds and labels take turns");
-        Assert.That(sheet.Width, Is.GreaterThan(4 * 3 * 16), "four pictures of 16 pixels at three times their size, beside the models' names");
-        Assert.That(sheet.Height, Is.InRange(2 * 3 * 16, 3 * 3 * 16), "two rows");
+        Assert.That(sheet.Width, Is.GreaterThan(4 * 4 * 16), "four pictures of 16 pixels at four times their size, beside the models' names");
+        Assert.That(sheet.Height, Is.InRange(2 * 4 * 16, 3 * 4 * 16), "two rows");
     }
 
     [Test]
