@@ -85,8 +85,8 @@ internal sealed class QuantizeCommand : CliCommand
     {
         foreach (Option option in new Option[]
         {
-            _model, _out, _method, _weightBits, _activationBits, _budget, _iterations, _samples, _without, _resume, _rules, _listRules, _steps, _trainingSteps, _guidance, _images, _batch, _size, _prompts, _embeddings,
-            _seed, _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
+            _model, _out, _method, _weightBits, _activationBits, _budget, _iterations, _samples, _without, _resume, _rules, _listRules, _steps, _trainingSteps, _guidance, _images, _batch, _size, _prompts, _embeddings, _seed,
+            _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
             _reportImages, _overwrite, _threads, _json,
         })
         {
@@ -114,7 +114,11 @@ internal sealed class QuantizeCommand : CliCommand
 
         bool json = parsed.GetValue(_json);
         QualityReport report = await Terminal.WithProgressAsync("quantizing", json, progress => Task.Run(
-            () => ModelQuantizer.Run(request, new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage, learns: request.Method != s_defaults.Method))), cancellationToken), cancellationToken));
+            () => ModelQuantizer.Run(
+                request,
+                new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage, learns: request.Method != s_defaults.Method, measures: request.ReportImages != 0))),
+                cancellationToken),
+            cancellationToken));
         if (json)
         {
             Terminal.Out.WriteLine(Encoding.UTF8.GetString(report.ToJson()));
@@ -165,16 +169,20 @@ internal sealed class QuantizeCommand : CliCommand
     private static int? Checked(string parameter, int? value, int minimum, int maximum) => value is { } given ? CommonOptions.Checked(parameter, given, minimum, maximum) : null;
 
     // The library tells stage by stage; the bar shows the whole, by the time that each stage takes on average.
-    private static ProgressUpdate Overall(QuantizationProgress stage, bool learns)
+    private static ProgressUpdate Overall(QuantizationProgress stage, bool learns, bool measures)
     {
-        (double start, double length) = stage.Stage switch
+        (double start, double length) = (stage.Stage, learns) switch
         {
-            "sampling" => (0.05, 0.02),
-            "calibrating" => (0, learns ? 0.04 : 0.6),
-            "quantizing" => learns ? (0.04, 0.01) : (0.6, 0.1),
-            "learning" => (0.07, 0.88),
-            "measuring" => learns ? (0.95, 0.045) : (0.7, 0.28),
-            _ => (0.995, 0.005),
+            ("calibrating", true) => (0, 0.04),
+            ("quantizing", true) => (0.04, 0.01),
+            ("sampling", true) => (0.05, 0.02),
+            ("learning", true) => (0.07, 0.88),
+            ("measuring", true) => (0.95, 0.045),
+            ("calibrating", false) => (0, measures ? 0.6 : 0.85),
+            ("quantizing", false) => (measures ? 0.6 : 0.85, measures ? 0.1 : 0.13),
+            ("measuring", false) => (0.7, 0.28),
+            (_, true) => (0.995, 0.005),
+            (_, false) => (0.98, 0.02),
         };
         return new ProgressUpdate(start + length * stage.Fraction, stage.Detail ?? string.Create(CultureInfo.InvariantCulture, $"{stage.Stage} {stage.Fraction * 100:0} %"));
     }

@@ -22,8 +22,11 @@ public sealed class QuantizationRun : IDisposable
                 throw new InvalidRequestException("without", $"expected {(Method.Ingredients.Count == 0 ? "nothing" : string.Join(", ", Method.Ingredients.Select(known => known.Name)))} for {Method.Name}, found '{ingredient}'");
         }
 
-        if (request.Batch < 1) throw new InvalidRequestException("batch", $"expected at least one image, found {request.Batch}");
-        if (request.ReportImages < 0) throw new InvalidRequestException("report images", $"expected 0 or more, found {request.ReportImages}");
+        // Latent models are large: a step of theirs takes seconds.
+        (int images, int batch, int reportImages) = model.DrawsLatents ? (8, 1, 2) : (64, 8, 8);
+        (images, batch, ReportImages) = (request.Images ?? images, request.Batch ?? batch, request.ReportImages ?? reportImages);
+        if (batch < 1) throw new InvalidRequestException("batch", $"expected at least one image, found {batch}");
+        if (ReportImages < 0) throw new InvalidRequestException("report images", $"expected 0 or more, found {ReportImages}");
         if (request.GroupChannels < 0) throw new InvalidRequestException("group channels", $"expected 0 or more, found {request.GroupChannels}");
         if (request.Iterations < 1) throw new InvalidRequestException("iterations", $"expected at least one, found {request.Iterations}");
         if (request.Samples < 1) throw new InvalidRequestException("samples", $"expected at least one, found {request.Samples}");
@@ -43,16 +46,14 @@ public sealed class QuantizationRun : IDisposable
             Height = request.Height,
             Width = request.Width,
         };
-        // Latent models are large: a step of theirs takes seconds.
-        (int images, int batch, int reportImages) = model.Description.DrawsLatents ? (8, 1, 2) : (64, 8, 8);
-        ReportImages = request.ReportImages ?? reportImages;
-        Calibration = new CalibrationOptions(sampling, request.Images ?? images, request.Batch ?? batch, request.Seed, Start.Range, Start.Split, Start.PerTimestep);
+        Calibration = new CalibrationOptions(sampling, images, batch, request.Seed, Start.Range, Start.Split, Start.PerTimestep);
         Layers = ModuleInputs.Of(model.Network.Build(model.Network.NativeInputs(batch: 1)), Start.Split);
         Rules.CheckUsed([.. Layers.Select(layer => layer.Op.Module)]);
 
         // Before the work, not after it.
         if (!request.Overwrite && Directory.Exists(request.Output) && Directory.EnumerateFileSystemEntries(request.Output).Any()) throw new OutputException(request.Output, "exists and is not empty");
         Saved = new SavedRun(request);
+        // One network's packed weights at a time: each is freed before the next is made.
         Networks = ObservedPlannedNetwork.Factory(model.Network, model.Weights, Pool);
     }
 
@@ -65,7 +66,7 @@ public sealed class QuantizationRun : IDisposable
     /// <summary>The float model.</summary>
     public SourceModel Model { get; }
 
-    /// <summary>Executes the float network, fast. Every network has packed weights of its own, which go with it.</summary>
+    /// <summary>Executes the float network, fast.</summary>
     public ObservedNetworkFactory Networks { get; }
 
     /// <summary>Every convolution and linear layer, with what it reads.</summary>
@@ -83,7 +84,7 @@ public sealed class QuantizationRun : IDisposable
     /// <summary>How activation ranges are collected.</summary>
     public CalibrationOptions Calibration { get; }
 
-    /// <summary>Pictures behind the quality report's activations and trajectory; 0 for weights alone.</summary>
+    /// <summary>Pictures behind the quality report's activations and trajectory.</summary>
     public int ReportImages { get; }
 
     /// <summary>What a stopped run leaves to go on with.</summary>

@@ -21,8 +21,7 @@ public static class ModelQuantizer
     {
         using QuantizationRun run = QuantizationRun.Open(request, progress, cancellationToken);
         (IReadOnlyDictionary<string, QuantizedModule> modules, TrainingReport? training) = run.Method.Quantize(run);
-        ObservedNetworkFactory quantized = ObservedPlannedNetwork.Factory(run.Model.Network, run.Model.Weights.With(modules, request.Attention), run.Pool);
-        QualityReport report = QualityReporter.Measure(run, modules, quantized);
+        QualityReport report = QualityReporter.Measure(run, modules, ObservedPlannedNetwork.Factory(run.Model.Network, run.Model.Weights.With(modules, request.Attention), run.Pool));
         QuantizedModelWriter.Write(run, modules, report, training);
         run.Complete();
         return report;

@@ -13,7 +13,7 @@ public static class PostTrainingQuantizer
 {
     /// <summary>Calibrates and quantizes a network.</summary>
     /// <param name="run">The model and what is asked for.</param>
-    /// <returns>The quantized layers by name, in the network's order; their codes are made from the model's weights when asked for, so the model must stay open.</returns>
+    /// <returns>The quantized layers by name, in the network's order; their codes are made from the model's weights when asked for, so the run must stay open.</returns>
     /// <exception cref="InvalidRequestException">The request asks for what the model cannot do.</exception>
     /// <exception cref="ModelFormatException">A weight cannot be read or is not finite.</exception>
     public static IReadOnlyDictionary<string, QuantizedModule> Quantize(QuantizationRun run)

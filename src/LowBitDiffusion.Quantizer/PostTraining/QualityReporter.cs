@@ -41,7 +41,7 @@ public static class QualityReporter
             FloatBytes = graph.Parameters.Sum(parameter => parameter.Shape.Elements) * sizeof(float),
             Trajectory = trajectory,
             Images = images,
-            Latents = model.Description.DrawsLatents,
+            Latents = model.DrawsLatents,
         };
     }
 
@@ -92,7 +92,7 @@ public static class QualityReporter
         return [.. points.Select((point, call) =>
         {
             // Pixels lie in [−1, 1]; latents have no range of their own.
-            double range = run.Model.Description.DrawsLatents ? (double)ranges[call].Max - ranges[call].Min : 2;
+            double range = run.Model.DrawsLatents ? (double)ranges[call].Max - ranges[call].Min : 2;
             return new TrajectoryPoint(sampler.Timesteps[call], Finite(point.Psnr(range)), range);
         })];
 

@@ -53,7 +53,7 @@ public sealed record QuantizationRequest
     /// <summary>Guidance scale of the calibration trajectories.</summary>
     public float? GuidanceScale { get; init; }
 
-    /// <summary>What the calibration trajectories show where the model takes text; null for <see cref="PromptList.Default"/>.</summary>
+    /// <summary>What the calibration trajectories show where the model takes text; null for <see cref="Sampling.PromptList.Default"/>.</summary>
     public IReadOnlyList<string>? Prompts { get; init; }
 
     /// <summary>The same, encoded elsewhere; needed where the model's text encoder is not part of this library.</summary>

@@ -57,6 +57,9 @@ public sealed class SourceModel : IDisposable
         }
     }
 
+    /// <summary>Whether the model draws in the latent space of an autoencoder.</summary>
+    public bool DrawsLatents => Description.DrawsLatents;
+
     /// <summary>The pipeline that the network belongs to.</summary>
     internal DiffusionModel Pipeline { get; }
 

@@ -89,11 +89,11 @@ public static class LowBitCodec
         return codes;
     }
 
-    // Codes may be read or made at each call.
+    // Not part of the check: it is what is largest, and may have to be read or made.
     private static sbyte[] Codes(QuantizedModule module)
     {
         sbyte[] codes = module.Codes;
-        return codes.Length == module.WeightShape.Elements ? codes : throw new ArgumentException($"'{module.Name}': expected {module.WeightShape.Elements} codes, found {codes.Length}", nameof(module));
+        return codes.Length == module.WeightShape.Elements ? codes : throw new ArgumentException($"'{module.Name}': expected as many codes as weights, {module.WeightShape.Elements}, found {codes.Length}", nameof(module));
     }
 
     private static int Check(QuantizedModule module)

@@ -34,17 +34,21 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
     public QuantizedModule? Module(MatrixOp op) => weights.Quantized(op.Module);
 
     /// <summary>A module's integer weights.</summary>
-    public PackedWeights Quantized(MatrixOp op, QuantizedModule module) => _quantized.GetOrAdd(op.Module, _ => new(() =>
+    /// <param name="op">The layer.</param>
+    /// <param name="module">Its codes and scales.</param>
+    /// <param name="gated">Whether its epilogue gates: the output channels are then in another order.</param>
+    public PackedWeights Quantized(MatrixOp op, QuantizedModule module, bool gated) => _quantized.GetOrAdd(Name(op.Module, gated), _ => new(() =>
     {
         IReadOnlyList<ChannelSegment> segments = module.Segments;
+        int[]? order = Order(module, gated);
         float[] scales = new float[segments.Count * module.OutChannels];
         int groups = module.WeightScales.Length / module.OutChannels;
         for (int s = 0; s < segments.Count; s++)
         {
-            for (int o = 0; o < module.OutChannels; o++) scales[s * module.OutChannels + o] = module.WeightScales[o * groups + segments[s].Group];
+            for (int o = 0; o < module.OutChannels; o++) scales[s * module.OutChannels + o] = module.WeightScales[(order?[o] ?? o) * groups + segments[s].Group];
         }
 
-        return kernels.QuantizedConv.Pack(module.Codes, WeightShape(op), Ranges(module), scales);
+        return kernels.QuantizedConv.Pack(Ordered(module.Codes, order), WeightShape(op), Ranges(module), scales);
     })).Value;
 
     /// <summary>A module's float weights.</summary>
@@ -57,10 +61,13 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
         })).Value;
 
     /// <summary>A module's bias, or null.</summary>
-    public float* Bias(MatrixOp op, QuantizedModule? module)
+    /// <param name="op">The layer.</param>
+    /// <param name="module">The module in integers, or null.</param>
+    /// <param name="gated">Whether its epilogue gates.</param>
+    public float* Bias(MatrixOp op, QuantizedModule? module, bool gated = false)
     {
         if (module is null) return op.HasBias ? Vector(new Parameter($"{op.Module}.bias", new TensorShape(op.WeightShape[0]))) : null;
-        return module.Bias is null ? null : Vector($"{op.Module}.bias", () => module.Bias);
+        return module.Bias is null ? null : Vector(Name($"{op.Module}.bias", gated), () => Ordered(module.Bias, Order(module, gated)));
     }
 
     /// <summary>A parameter that is read as it is.</summary>
@@ -102,6 +109,21 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
         foreach (Lazy<PackedFloatWeights> entry in _floats.Values) entry.Value.Dispose();
         foreach (Lazy<NativeBuffer> entry in _vectors.Values) entry.Value.Dispose();
         if (_attention.IsValueCreated) _attention.Value.Dispose();
+    }
+
+    private static string Name(string name, bool gated) => gated ? $"{name} gated" : name;
+
+    private int[]? Order(QuantizedModule module, bool gated) =>
+        gated ? [.. Enumerable.Range(0, module.OutChannels).Select(place => kernels.QuantizedConv.GatedChannel(place, module.OutChannels))] : null;
+
+    /// <summary>Rows of equal length in the given order.</summary>
+    private static T[] Ordered<T>(T[] rows, int[]? order)
+    {
+        if (order is null) return rows;
+        T[] ordered = new T[rows.Length];
+        int length = rows.Length / order.Length;
+        for (int i = 0; i < order.Length; i++) rows.AsSpan(order[i] * length, length).CopyTo(ordered.AsSpan(i * length));
+        return ordered;
     }
 
     private static ConvWeightShape WeightShape(MatrixOp op) =>
