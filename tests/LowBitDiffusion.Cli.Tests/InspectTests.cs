@@ -64,6 +64,29 @@ public sealed class InspectTests
         Assert.That(result.Out, Does.Not.Contain("memory:"), "the memory of a pipeline needs a whole model");
     }
 
+    [Test]
+    public async Task The_network_of_a_pipeline_that_is_not_known_can_be_inspected()
+    {
+        string model = TinyFolder.StableDiffusion(_folder["model"]), index = Path.Combine(model, "model_index.json");
+        File.WriteAllText(index, File.ReadAllText(index).Replace("StableDiffusionPipeline", "StableDiffusionMagicPipeline"));
+
+        LbdResult result = await Lbd.SucceedAsync("inspect", model);
+
+        Assert.That(result.Out, Does.Contain("UNet2DConditionModel").And.Contain("StableDiffusionMagicPipeline: cannot be drawn with, there are StableDiffusionPipeline, "));
+    }
+
+    [Test]
+    public async Task A_network_that_is_not_known_is_refused_with_those_that_are()
+    {
+        string model = TinyFolder.StableDiffusion(_folder["model"]), config = Path.Combine(model, "unet", "config.json");
+        File.WriteAllText(config, File.ReadAllText(config).Replace("\"UNet2DConditionModel\"", "\"UNetMagicModel\""));
+
+        LbdResult result = await Lbd.RunAsync("inspect", model);
+
+        Assert.That(result.ExitCode, Is.Not.Zero);
+        Assert.That(result.Error, Does.Contain("UNetMagicModel").And.Contain("UNet2DConditionModel").And.Contain("PixArtTransformer2DModel"));
+    }
+
     [TestCase("input_scale", 1, 20f, @"conv_in: the scale jumps by x20\.0 between timesteps 0 and 333")]
     [TestCase("input_scale", 2, 1 / 1000f, @"conv_in: the range collapses at timestep 666: scale")]
     [TestCase("weight_scale", 5, 100f, @"conv_in: a weight scale of \S+ is \d+x the median")]

@@ -1,4 +1,5 @@
 using LowBitDiffusion.Cli.Tests.Support;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Cli.Tests;
 
@@ -66,6 +67,48 @@ public sealed class QuantizeTests
 
         Assert.That(File.ReadAllBytes(TinyModel.Weights(_folder["again"])), Is.EqualTo(File.ReadAllBytes(TinyModel.Weights(_folder["out"]))));
     }
+
+    [Test]
+    public async Task A_model_that_takes_text_is_quantized_drawn_and_compared()
+    {
+        TinyFolder.StableDiffusion(_folder["sd"]);
+        string prompts = _folder.Write("prompts.txt", "a cat\na dog\n");
+        await Lbd.SucceedAsync(TextArguments("--weight-bits", "8", "--prompts", prompts));
+
+        await Lbd.SucceedAsync("generate", "--model", _folder["low"], "--out", _folder["cat.png"], "--prompt", "a cat", "--steps", "2", "--height", "16", "--width", "16");
+        LbdResult compared = await Lbd.SucceedAsync(
+            "evaluate", "--model", _folder["low"], "--reference", _folder["sd"], "--prompts", prompts, "--count", "3", "--steps", "2", "--size", "16", "--guidance", "1.5", "--json");
+        Assert.That(compared.Json.GetProperty("pairs").EnumerateArray().Select(pair => pair.GetProperty("prompt").GetString()), Is.EqualTo(new[] { "a cat", "a dog", "a cat" }));
+        Assert.That(compared.Json.GetProperty("decoded").GetBoolean(), Is.True);
+        Assert.That(compared.Json.GetProperty("mean_psnr").GetDouble(), Is.InRange(10, 60));
+        Assert.That(compared.Json.GetProperty("height").GetInt32(), Is.EqualTo(16));
+    }
+
+    [TestCase("", "does not exist")]
+    [TestCase("\n\n", "found none")]
+    public async Task A_file_without_prompts_is_refused_before_anything_is_loaded(string text, string message)
+    {
+        if (text.Length > 0) _folder.Write("prompts.txt", text);
+
+        LbdResult result = await Lbd.RunAsync(TextArguments("--prompts", _folder["prompts.txt"]));
+
+        Assert.That(result.ExitCode, Is.EqualTo(2));
+        Assert.That(result.Error, Does.Contain("prompts.txt").And.Contain(message));
+    }
+
+    [Test]
+    public async Task A_single_file_is_to_be_converted_first()
+    {
+        string file = _folder.Write("sd", "not read");
+
+        LbdResult result = await Lbd.RunAsync(TextArguments());
+
+        Assert.That(result.ExitCode, Is.EqualTo(2));
+        Assert.That(result.Error, Does.Contain($"lbd convert --model {file} --out DIR"));
+    }
+
+    private string[] TextArguments(params string[] options) =>
+        ["quantize", "--model", _folder["sd"], "--out", _folder["low"], "--images", "1", "--steps", "2", "--size", "16", "--guidance", "1.5", "--report-images", "0", .. options];
 
     private Task<LbdResult> Quantize(params string[] options) => Lbd.SucceedAsync([.. Arguments(), .. options]);
 

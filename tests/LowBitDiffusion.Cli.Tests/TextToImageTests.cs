@@ -2,7 +2,6 @@ using System.Text.Json;
 using LowBitDiffusion.Cli.Tests.Support;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Imaging;
-using LowBitDiffusion.Models;
 using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Cli.Tests;
@@ -18,7 +17,7 @@ public sealed class TextToImageTests
     {
         _folder = new TemporaryFolder();
         _model = _folder["model"];
-        Write(_model);
+        TinyFolder.StableDiffusion(_model);
     }
 
     [TearDown]
@@ -97,44 +96,5 @@ public sealed class TextToImageTests
         string[] size = options.Contains("--height") || options.Contains("--like") || options.Contains("--steps") ? [] : ["--height", "16", "--width", "16"];
         string[] file = options.Contains("--out") ? [] : ["--out", _folder[output]];
         return Lbd.SucceedAsync(["generate", "--model", _model, "--json", .. file, .. basics, .. size, .. options]);
-    }
-
-    /// <summary>Stable Diffusion of golden networks, with a text encoder of seeded random weights for a vocabulary of bytes.</summary>
-    private static void Write(string model)
-    {
-        foreach ((string component, string golden) in (ReadOnlySpan<(string, string)>)[("unet", "unet2dcond_sd15"), ("vae", "vae_kl")])
-        {
-            Directory.CreateDirectory(Path.Combine(model, component));
-            foreach (string file in new[] { "config.json", "diffusion_pytorch_model.safetensors" }) File.Copy(Repository.Golden(golden, file), Path.Combine(model, component, file));
-        }
-
-        foreach (string component in new[] { "scheduler", "tokenizer", "text_encoder" }) Directory.CreateDirectory(Path.Combine(model, component));
-        File.WriteAllText(
-            Path.Combine(model, "model_index.json"),
-            """
-            { "_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"], "scheduler": ["diffusers", "DDIMScheduler"],
-              "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"] }
-            """);
-        File.WriteAllText(
-            Path.Combine(model, "scheduler", "scheduler_config.json"),
-            """{ "_class_name": "DDIMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": false, "steps_offset": 1 }""");
-        string[] bytes = [.. JsonDocument.Parse(File.ReadAllText(Repository.Golden("clip_tokenizer", "vocab.json"))).RootElement.EnumerateObject().Select(token => token.Name).Take(512)];
-        string[] tokens = [.. bytes, "<|startoftext|>", "<|endoftext|>"];
-        File.WriteAllText(Path.Combine(model, "tokenizer", "vocab.json"), JsonSerializer.Serialize(tokens.Select((token, id) => (token, id)).ToDictionary(pair => pair.token, pair => pair.id)));
-        File.WriteAllText(Path.Combine(model, "tokenizer", "merges.txt"), "#version: 0.2\n");
-        string config = Path.Combine(model, "text_encoder", "config.json");
-        File.WriteAllText(
-            config,
-            """
-            { "architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "vocab_size": 514, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-              "max_position_embeddings": 16, "eos_token_id": 2 }
-            """);
-        INetwork network = NetworkRegistry.Create(JsonConfig.Open(config));
-        Random random = new(1);
-        SafeTensorsWriter.Write(
-            Path.Combine(model, "text_encoder", "model.safetensors"),
-            [.. network.Build(network.NativeInputs(1)).Parameters.Select(parameter => (
-                new TensorInfo(parameter.Name, DType.F32, [.. parameter.Shape.Select(extent => (long)extent)]),
-                TensorConversion.FromSingles(DType.F32, [.. Enumerable.Range(0, (int)parameter.Shape.Elements).Select(_ => (float)(random.NextDouble() - 0.5))])))]);
     }
 }

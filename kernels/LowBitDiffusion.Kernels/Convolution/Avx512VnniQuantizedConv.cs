@@ -87,11 +87,12 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
             (int shortRows, int longTiles) = Math.DivRem(count, tiles);
             int longEnd = longTiles * (shortRows + 1);
             VnniTileArguments tile = Shared();
+            float* unfinished = stackalloc float[arguments.Epilogue.NeedsFinish ? TileFinish.Rows * Avx512VnniTile.PanelWidth : 1];
             for (int panel = firstPanel; panel < panelEnd; panel++)
             {
                 SetPanel(ref tile, panel);
-                RunTiles(ref tile, longTiles, shortRows + 1, firstRow, rows, imageVectorRows);
-                RunTiles(ref tile, tiles - longTiles, shortRows, firstRow + longEnd, rows + longEnd, imageVectorRows + longEnd);
+                RunTiles(ref tile, longTiles, shortRows + 1, panel, firstRow, rows, imageVectorRows, unfinished);
+                RunTiles(ref tile, tiles - longTiles, shortRows, panel, firstRow + longEnd, rows + longEnd, imageVectorRows + longEnd, unfinished);
             }
         }
 
@@ -122,7 +123,7 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
                 InputScales = arguments.InputScales,
                 ResidualStride = arguments.Epilogue.ResidualStride * sizeof(float),
                 OutputScale = BitConverter.SingleToInt32Bits(arguments.Epilogue.OutputScale),
-                OutputStride = arguments.Epilogue.OutputStride * sizeof(float),
+                OutputStride = arguments.Epilogue.NeedsFinish ? Avx512VnniTile.PanelWidth * sizeof(float) : arguments.Epilogue.OutputStride * sizeof(float),
             };
         }
 
@@ -139,17 +140,33 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
             tile.Channels = (nint)((1L << channels) - 1);
         }
 
-        private void RunTiles(ref VnniTileArguments tile, int tiles, int rowCount, int firstRow, byte** rows, float** imageVectorRows)
+        private void RunTiles(
+            ref VnniTileArguments tile, int tiles, int rowCount, int panel, int firstRow, byte** rows, float** imageVectorRows, float* unfinished)
         {
             if (tiles == 0) return;
             ConvEpilogue epilogue = arguments.Epilogue;
-            tile.Tiles = tiles;
             tile.Rows = rows;
             tile.ImageVectorRows = epilogue.ImageVector == null ? null : imageVectorRows;
             tile.Residual = epilogue.Residual == null ? null : epilogue.Residual + (firstRow * epilogue.ResidualStride) + (tile.PanelOffset / sizeof(float));
-            tile.Output = epilogue.Output + (firstRow * epilogue.OutputStride) + (tile.PanelOffset / sizeof(float));
             int halves = tile.Channels >> (Avx512VnniTile.PanelWidth / 2) == 0 ? 1 : 2;
-            kernel.Routine(new VnniTileVariant(rowCount, halves, arguments.Weights.FourBit))((VnniTileArguments*)Unsafe.AsPointer(ref tile));
+            var routine = kernel.Routine(new VnniTileVariant(rowCount, halves, arguments.Weights.FourBit));
+            if (!epilogue.NeedsFinish)
+            {
+                tile.Tiles = tiles;
+                tile.Output = epilogue.Output + (firstRow * epilogue.OutputStride) + (tile.PanelOffset / sizeof(float));
+                routine((VnniTileArguments*)Unsafe.AsPointer(ref tile));
+                return;
+            }
+
+            int atOnce = TileFinish.Rows / rowCount;
+            for (int done = 0; done < tiles; done += atOnce)
+            {
+                int count = Math.Min(atOnce, tiles - done);
+                tile.Tiles = count;
+                tile.Output = unfinished;
+                routine((VnniTileArguments*)Unsafe.AsPointer(ref tile));
+                TileFinish.Write(epilogue, unfinished, firstRow + (done * rowCount), count * rowCount, panel, Avx512VnniTile.PanelWidth, arguments.Geometry.OutChannels);
+            }
         }
     }
 }

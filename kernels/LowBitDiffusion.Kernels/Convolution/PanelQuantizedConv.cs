@@ -126,10 +126,15 @@ internal abstract unsafe class PanelQuantizedConv : QuantizedConvKernel
             int firstChannel = panel * width;
             int channels = Math.Min(width, arguments.Geometry.OutChannels - firstChannel);
             int imageRows = arguments.Geometry.OutHeight * arguments.Geometry.OutWidth;
+            bool finish = arguments.Epilogue.NeedsFinish;
             for (int r = 0; r < rowCount; r++)
             {
-                TileEpilogue.Store(values + (r * width), arguments.Epilogue, firstRow + r, (firstRow + r) / imageRows, firstChannel, channels);
+                float* row = values + (r * width);
+                float* output = finish ? row : arguments.Epilogue.Output + ((firstRow + r) * arguments.Epilogue.OutputStride) + firstChannel;
+                TileEpilogue.Store(row, arguments.Epilogue, firstRow + r, (firstRow + r) / imageRows, firstChannel, channels, output);
             }
+
+            if (finish) TileFinish.Write(arguments.Epilogue, values, firstRow, rowCount, panel, width, arguments.Geometry.OutChannels);
         }
     }
 }

@@ -47,6 +47,23 @@ public abstract unsafe class QuantizedConvKernel
     public PackedWeights Pack(ReadOnlySpan<sbyte> codes, in ConvWeightShape shape, ReadOnlySpan<KernelSegment> segments, ReadOnlySpan<float> weightScales) =>
         new(this, codes, shape, segments, weightScales);
 
+    /// <summary>Whether a layer of so many output channels can be gated in its epilogue (<see cref="ConvEpilogue.Gated"/>).</summary>
+    public bool CanGate(int outChannels) => outChannels % PanelWidth == 0;
+
+    /// <summary>
+    /// The order that a gated layer's weights, scales and bias are packed in, so that each panel holds channels and their gates:
+    /// <code>panel p of width P:  p·P/2 … (p + 1)·P/2 − 1  |  N/2 + p·P/2 …</code>
+    /// </summary>
+    /// <param name="place">Place in the packed order, 0 … N − 1.</param>
+    /// <param name="outChannels">Output channels N.</param>
+    /// <returns>The channel that belongs there.</returns>
+    public int GatedChannel(int place, int outChannels)
+    {
+        int half = PanelWidth / 2;
+        (int panel, int lane) = Math.DivRem(place, PanelWidth);
+        return lane < half ? (panel * half) + lane : (outChannels / 2) + (panel * half) + lane - half;
+    }
+
     /// <summary>Computes the output. Allocates nothing; may be called from several threads at once with different outputs.</summary>
     /// <param name="pool">Threads to share the work among; the result does not depend on their number.</param>
     /// <param name="arguments">Shapes and memory. The pointers must be valid; shapes are checked against the packed weights.</param>
@@ -59,6 +76,11 @@ public abstract unsafe class QuantizedConvKernel
         ConvWeightShape expected = weights.Shape;
         ConvWeightShape found = new(geometry.OutChannels, geometry.Channels, geometry.KernelHeight, geometry.KernelWidth);
         if (expected != found) throw new ArgumentException($"the weights are {expected}, the geometry asks for {found}");
+        if (arguments.Epilogue.Gated && (!CanGate(geometry.OutChannels) || arguments.Epilogue.Residual != null || arguments.Epilogue.ImageVector != null))
+        {
+            throw new ArgumentException($"a gated layer of {geometry.OutChannels} output channels: {PanelWidth} must divide them, and nothing is added to it");
+        }
+
         if (geometry.Rows <= 0) return;
         Execute(pool, arguments);
         GC.KeepAlive(weights);

@@ -29,13 +29,22 @@ internal sealed unsafe class ScalarQuantizedConv : QuantizedConvKernel
             (int y, int x) = Math.DivRem(pixel, geometry.OutWidth);
             byte* corner = arguments.Input
                 + (((((nint)image * geometry.Height) + (y * geometry.Stride)) * geometry.Width) + (x * geometry.Stride)) * geometry.Channels;
+            float* pair = stackalloc float[2];
             for (int o = 0; o < geometry.OutChannels; o++)
             {
                 float value = Value(corner, o);
                 if (epilogue.Bias != null) value += epilogue.Bias[o];
                 if (epilogue.ImageVector != null) value += epilogue.ImageVector[(image * epilogue.ImageVectorStride) + o];
                 if (epilogue.Residual != null) value += epilogue.Residual[(row * epilogue.ResidualStride) + o];
-                epilogue.Output[(row * epilogue.OutputStride) + o] = value * epilogue.OutputScale;
+                value *= epilogue.OutputScale;
+                if (!epilogue.NeedsFinish)
+                {
+                    epilogue.Output[(row * epilogue.OutputStride) + o] = value;
+                    continue;
+                }
+
+                pair[o % 2] = value;
+                if (o % 2 == 1 || o + 1 == geometry.OutChannels) TileFinish.Write(epilogue, pair, row, 1, o / 2, 2, geometry.OutChannels);
             }
         }
 

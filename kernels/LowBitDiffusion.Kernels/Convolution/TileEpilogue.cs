@@ -25,13 +25,12 @@ internal static unsafe class TileEpilogue
         }
     }
 
-    /// <summary>Finishes a row of a tile and writes it.</summary>
-    internal static void Store(float* values, in ConvEpilogue epilogue, int row, int image, int firstChannel, int channels)
+    /// <summary>Finishes a row of a tile, up to the output factor, and writes it to where <paramref name="output"/> points; that may be where it is.</summary>
+    internal static void Store(float* values, in ConvEpilogue epilogue, int row, int image, int firstChannel, int channels, float* output)
     {
         float* bias = epilogue.Bias == null ? null : epilogue.Bias + firstChannel;
         float* vector = epilogue.ImageVector == null ? null : epilogue.ImageVector + (image * epilogue.ImageVectorStride) + firstChannel;
         float* residual = epilogue.Residual == null ? null : epilogue.Residual + (row * epilogue.ResidualStride) + firstChannel;
-        float* output = epilogue.Output + (row * epilogue.OutputStride) + firstChannel;
         int done = 0;
         if (Avx512F.IsSupported)
         {

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Quantization;
+using LowBitDiffusion.Quantizer.Sampling;
 
 namespace LowBitDiffusion.Cli.Commands;
 
@@ -17,6 +18,21 @@ internal static class CommonOptions
 
     /// <summary>One JSON object on standard output.</summary>
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON object to standard output, and no progress." };
+
+    /// <summary>A file of prompts.</summary>
+    /// <param name="use">What they are for.</param>
+    public static Option<string?> Prompts(string use) => new("--prompts")
+    {
+        Description = $"{use}: a UTF-8 text file, one prompt a line; prompts take turns. Default: eight of its own, {string.Join("; ", PromptList.Default)}.",
+        HelpName = "FILE",
+    };
+
+    /// <summary>A file of encoded prompts.</summary>
+    public static Option<string?> PromptEmbeddings() => new("--prompt-embeddings")
+    {
+        Description = "Text that was encoded elsewhere: a safetensors file with encoder_hidden_states and, if needed, encoder_attention_mask, text_embeds, and each with negative_ in front.",
+        HelpName = "FILE",
+    };
 
     /// <summary>How attentions are computed.</summary>
     public static Option<string> Attention() => new("--attention")

@@ -10,30 +10,19 @@ namespace LowBitDiffusion.Cli.Commands;
 /// <summary><c>lbd evaluate</c>: compares the pictures of two models.</summary>
 internal sealed class EvaluateCommand : CliCommand
 {
-    private static readonly EvaluationOptions s_defaults = new();
-
     private readonly Option<string> _model = CommonOptions.Model("The model to judge.");
-    private readonly Option<string> _reference = new("--reference", "-r") { Description = "The model to compare it with, most often the float one it was made from.", HelpName = "DIR", Required = true };
-    private readonly Option<int> _count = new("--count", "-n") { Description = "Images of each model.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Count };
-    private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the sampler. Default: the reference's.", HelpName = "N" };
-    private readonly Option<float?> _guidance = new("--guidance") { Description = "Classifier-free guidance. Default: the reference's.", HelpName = "G" };
-    private readonly Option<ulong> _seed = new("--seed") { Description = "Seed of the first image.", HelpName = "S" };
-    private readonly Option<int> _batch = new("--batch") { Description = "Images asked for at once; the result does not depend on it.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Batch };
-    private readonly Option<string?> _classifier = new("--classifier")
-    {
-        Description = "Folder of a classifier with reference_statistics.safetensors: adds label accuracy and Fréchet distance to real images.",
-        HelpName = "DIR",
-    };
+    private readonly DrawingOptions _drawing = new();
     private readonly Option<string?> _out = new("--out", "-o") { Description = "Write all figures, image by image, as JSON.", HelpName = "FILE" };
     private readonly Option<string?> _sheet = new("--sheet") { Description = "Write a contact sheet: the reference's images above, the model's below.", HelpName = "FILE" };
-    private readonly Option<int?> _threads = CommonOptions.Threads();
     private readonly Option<bool> _json = CommonOptions.Json();
 
     public EvaluateCommand(Terminal terminal)
         : base("evaluate", "Draw the same seeds with two models and compare: PSNR and SSIM of every pair, label accuracy and Fréchet distance of each model.", terminal)
     {
         _model.Required = true;
-        foreach (Option option in new Option[] { _model, _reference, _count, _steps, _guidance, _seed, _batch, _classifier, _out, _sheet, _threads, _json }) Options.Add(option);
+        Options.Add(_model);
+        _drawing.AddTo(this);
+        foreach (Option option in new Option[] { _out, _sheet, _json }) Options.Add(option);
     }
 
     /// <inheritdoc/>
@@ -48,16 +37,15 @@ internal sealed class EvaluateCommand : CliCommand
     {
         bool json = parsed.GetValue(_json);
         string? report = parsed.GetValue(_out), sheet = parsed.GetValue(_sheet);
-        EvaluationOptions options = new(parsed.GetValue(_count), parsed.GetValue(_steps), parsed.GetValue(_guidance), parsed.GetValue(_seed), parsed.GetValue(_batch));
-        PipelineOptions running = new() { Threads = CommonOptions.CheckedThreads(parsed.GetValue(_threads)) };
+        PipelineOptions running = new() { Threads = _drawing.Threads(parsed) };
         if (report is not null) OutputPath.CheckFile(report);
         if (sheet is not null) OutputPath.CheckFile(sheet);
-        Ruler? ruler = parsed.GetValue(_classifier) is { } classifier ? Ruler.Load(classifier) : null;
+        Ruler? ruler = _drawing.Classifier(parsed) is { } classifier ? Ruler.Load(classifier) : null;
         await using DiffusionPipeline model = await DiffusionPipeline.LoadAsync(parsed.GetValue(_model)!, running, cancellationToken: cancellationToken);
-        await using DiffusionPipeline reference = await DiffusionPipeline.LoadAsync(parsed.GetValue(_reference)!, running, cancellationToken: cancellationToken);
+        await using DiffusionPipeline reference = await DiffusionPipeline.LoadAsync(_drawing.Reference(parsed), running, cancellationToken: cancellationToken);
 
         (EvaluationResult result, Image image) = await Terminal.WithProgressAsync("comparing", json, progress => Evaluator.CompareAsync(
-            model, reference, ruler, options, new DelegateProgress<double>(fraction => progress.Report(new(fraction))), cancellationToken));
+            model, reference, ruler, _drawing.Drawing(parsed), new DelegateProgress<double>(fraction => progress.Report(new(fraction))), cancellationToken));
         if (report is not null) OutputFile.WriteAllBytes(report, result.ToJson());
         if (sheet is not null) PngWriter.Save(sheet, image);
         if (json) Terminal.Out.WriteLine(System.Text.Encoding.UTF8.GetString(result.ToJson()));

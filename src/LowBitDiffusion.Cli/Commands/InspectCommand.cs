@@ -32,13 +32,14 @@ internal sealed class InspectCommand : CliCommand
         string path = parsed.GetValue(_folder)!;
         using NetworkFolder folder = NetworkFolder.Open(path);
         ModelInspection model = ModelInspection.Of(path, folder);
-        MemoryEstimate? memory = folder.Model is { } whole && DiffusionPipeline.SupportedClasses.Contains(whole.ClassName) ? DiffusionPipeline.EstimateMemory(path) : null;
+        string? undrawable = folder.Model is { } whole && !DiffusionPipeline.SupportedClasses.Contains(whole.ClassName) ? whole.ClassName : null;
+        MemoryEstimate? memory = folder.Model is null || undrawable is not null ? null : DiffusionPipeline.EstimateMemory(path);
         if (parsed.GetValue(_json)) PrintJson(model, memory);
-        else Print(model, memory, parsed.GetValue(_steps));
+        else Print(model, memory, undrawable, parsed.GetValue(_steps));
         return Task.FromResult(ExitCode.Success);
     }
 
-    private void Print(ModelInspection model, MemoryEstimate? memory, bool steps)
+    private void Print(ModelInspection model, MemoryEstimate? memory, string? undrawable, bool steps)
     {
         Terminal.WriteTable(
             ["module", "weight", " bits w", " bits a", " MACs", " bit operations", " float", " stored", "scales over timesteps", ""],
@@ -51,6 +52,7 @@ internal sealed class InspectCommand : CliCommand
             ["", model.Network],
             [
                 ["quantized by", model.Method ?? "not quantized"],
+                .. model.Correction is { } correction ? [["prediction correction", correction.ToString()]] : Array.Empty<string[]>(),
                 ["sample", string.Join('x', model.Sample)],
                 ["parameters", Count(model.Parameters)],
                 ["MACs per image and step", Count(model.Cost.MacsPerStep)],
@@ -60,6 +62,7 @@ internal sealed class InspectCommand : CliCommand
                 ["bytes in the file", $"{Size.Format(model.StoredBytes)} ({Percent(model.StoredBytes, model.FloatBytes)})"],
                 .. memory?.Parts.Select(part => new[] { $"memory: {part.Part}", Size.Format(part.Bytes) }) ?? [],
                 .. memory is null ? Array.Empty<string[]>() : [["memory: total", Size.Format(memory.Total)], ["memory: with the runtime", Size.Format(memory.Process)]],
+                .. undrawable is null ? Array.Empty<string[]>() : [["pipeline", $"{undrawable}: cannot be drawn with, there are {string.Join(", ", DiffusionPipeline.SupportedClasses)}"]],
             ]);
         foreach (ModuleInspection module in model.Modules)
         {
@@ -111,6 +114,7 @@ internal sealed class InspectCommand : CliCommand
             model.Folder,
             model.Network,
             model.Method,
+            model.Correction,
             model.Sample,
             model.Parameters,
             model.Cost.MacsPerStep,

@@ -5,9 +5,11 @@ using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Quantizer.Calibration;
+using LowBitDiffusion.Quantizer.Correction;
 using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Quantizers;
+using LowBitDiffusion.Quantizer.Sampling;
 
 namespace LowBitDiffusion.Cli.Commands;
 
@@ -57,8 +59,11 @@ internal sealed class QuantizeCommand : CliCommand
         HelpName = "N",
     };
     private readonly Option<float?> _guidance = new("--guidance") { Description = "Guidance of the calibration trajectories. Default: the model's.", HelpName = "G" };
-    private readonly Option<int> _images = new("--images") { Description = "Calibration trajectories.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Images };
-    private readonly Option<int> _batch = new("--batch") { Description = "Images drawn at once.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Batch };
+    private readonly Option<int?> _images = new("--images") { Description = "Calibration trajectories. Default: 64; 8 of a model that draws latents.", HelpName = "N" };
+    private readonly Option<int?> _batch = new("--batch") { Description = "Images drawn at once. Default: 8; 1 of a model that draws latents.", HelpName = "N" };
+    private readonly Option<int?> _size = new("--size") { Description = "Pixels along each side of the calibration's images. Default: the model's.", HelpName = "N" };
+    private readonly Option<string?> _prompts = CommonOptions.Prompts("What calibration draws with a model that takes text");
+    private readonly Option<string?> _embeddings = CommonOptions.PromptEmbeddings();
     private readonly Option<ulong> _seed = new("--seed") { Description = "Seed of the first trajectory.", HelpName = "S" };
     private readonly Option<string?> _range = new("--range") { Description = "How activation ranges are chosen. Default: the method's.", HelpName = "mse|minmax|ema" };
     private readonly Option<string> _weightRange = new("--weight-range") { Description = "How weight ranges are chosen.", HelpName = "mse|minmax", DefaultValueFactory = _ => "mse" };
@@ -67,12 +72,12 @@ internal sealed class QuantizeCommand : CliCommand
     private readonly Option<bool> _symmetric = new("--symmetric") { Description = "Weights of fewer than 8 bits without zero points." };
     private readonly Option<string> _attention = CommonOptions.Attention();
     private readonly Option<string> _floatType = new("--float-type") { Description = "How tensors that are not quantized are stored.", HelpName = "f32|f16|bf16", DefaultValueFactory = _ => "f32" };
-    private readonly Option<int> _reportImages = new("--report-images")
+    private readonly Option<int?> _reportImages = new("--report-images")
     {
-        Description = "Images behind the quality report's activations and trajectory; 0 for weights alone.",
+        Description = "Images behind the quality report's activations and trajectory; 0 for weights alone. Default: 8; 2 of a model that draws latents.",
         HelpName = "N",
-        DefaultValueFactory = _ => s_defaults.ReportImages,
     };
+    private readonly Option<bool> _ptqd = new("--ptqd") { Description = "Then correct the predictions after PTQD, as 'lbd correct' does, on as many trajectories; stopped in between, the model is there without." };
     private readonly Option<bool> _overwrite = new("--overwrite") { Description = "Replace --out if it exists." };
     private readonly Option<int?> _threads = CommonOptions.Threads();
     private readonly Option<bool> _json = CommonOptions.Json();
@@ -82,8 +87,9 @@ internal sealed class QuantizeCommand : CliCommand
     {
         foreach (Option option in new Option[]
         {
-            _model, _out, _method, _weightBits, _activationBits, _budget, _iterations, _samples, _without, _resume, _rules, _listRules, _steps, _trainingSteps, _guidance, _images, _batch, _seed, _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
-            _reportImages, _overwrite, _threads, _json,
+            _model, _out, _method, _weightBits, _activationBits, _budget, _iterations, _samples, _without, _resume, _rules, _listRules, _steps, _trainingSteps, _guidance, _images, _batch, _size, _prompts, _embeddings, _seed,
+            _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
+            _reportImages, _ptqd, _overwrite, _threads, _json,
         })
         {
             Options.Add(option);
@@ -96,6 +102,7 @@ internal sealed class QuantizeCommand : CliCommand
         "lbd quantize --model models/fashion-unet --out models/fashion-unet-w4a8 --weight-bits 4 --activation-bits 8 --steps 20",
         "lbd quantize --model models/fashion-unet --out models/fashion-unet-w4a8-tfmq --method tfmq --budget 20m",
         "lbd quantize --model models/fashion-unet --out mixed --rule 'mid_block.*=w8a8' --rule '*.to_out.0=float'",
+        "lbd quantize --model sd15 --out sd15-w8a8 --weight-bits 8 --attention int8 --prompts prompts.txt --float-type f16",
         "lbd quantize --model models/fashion-unet --list-rules",
     ];
 
@@ -109,7 +116,12 @@ internal sealed class QuantizeCommand : CliCommand
 
         bool json = parsed.GetValue(_json);
         QualityReport report = await Terminal.WithProgressAsync("quantizing", json, progress => Task.Run(
-            () => ModelQuantizer.Run(request, new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage, learns: request.Method != s_defaults.Method))), cancellationToken), cancellationToken));
+            () => ModelQuantizer.Run(
+                request,
+                new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage, learns: request.Method != s_defaults.Method, measures: request.ReportImages != 0))),
+                cancellationToken),
+            cancellationToken));
+        CorrectionReport? correction = parsed.GetValue(_ptqd) ? await CorrectCommand.RunAsync(Terminal, Correction(request), json, cancellationToken) : null;
         if (json)
         {
             Terminal.Out.WriteLine(Encoding.UTF8.GetString(report.ToJson()));
@@ -118,8 +130,28 @@ internal sealed class QuantizeCommand : CliCommand
 
         Terminal.Out.Write(report.ToText());
         Terminal.Out.WriteLine();
+        if (correction is not null)
+        {
+            CorrectCommand.Print(Terminal, correction);
+            Terminal.Out.WriteLine();
+        }
+
         Terminal.Out.WriteLine($"{request.Output}: {Size.Format(report.Bytes)} of {Size.Format(report.FloatBytes)}; quality.json and quality.txt say what it cost");
         return ExitCode.Success;
+    }
+
+    private static CorrectionRequest Correction(QuantizationRequest request)
+    {
+        CorrectionRequest correction = new()
+        {
+            Model = request.Output,
+            Reference = request.Model,
+            Steps = request.Steps,
+            GuidanceScale = request.GuidanceScale,
+            Seed = request.Seed,
+            Threads = request.Threads,
+        };
+        return correction with { Images = request.Images ?? correction.Images, Batch = request.Batch ?? correction.Batch };
     }
 
     private QuantizationRequest CreateRequest(ParseResult parsed) => new()
@@ -138,8 +170,12 @@ internal sealed class QuantizeCommand : CliCommand
         Steps = parsed.GetValue(_steps),
         TrainingSteps = parsed.GetValue(_trainingSteps),
         GuidanceScale = parsed.GetValue(_guidance),
-        Images = CommonOptions.Checked("images", parsed.GetValue(_images), 1, 1 << 20),
-        Batch = CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
+        Prompts = parsed.GetValue(_prompts) is { } prompts ? PromptList.Read(prompts) : null,
+        PromptEmbeddings = parsed.GetValue(_embeddings) is { } embeddings ? Pipelines.PromptEmbeddings.Load(embeddings) : null,
+        Height = parsed.GetValue(_size),
+        Width = parsed.GetValue(_size),
+        Images = Checked("images", parsed.GetValue(_images), 1, 1 << 20),
+        Batch = Checked("batch", parsed.GetValue(_batch), 1, 4096),
         Seed = parsed.GetValue(_seed),
         ActivationRange = parsed.GetValue(_range) is { } range ? CommonOptions.OneOf("range", range, s_ranges) : null,
         WeightRange = CommonOptions.OneOf("weight-range", parsed.GetValue(_weightRange)!, s_ranges),
@@ -148,22 +184,28 @@ internal sealed class QuantizeCommand : CliCommand
         GroupChannels = CommonOptions.Checked("group-size", parsed.GetValue(_group), 0, 1 << 20),
         Attention = CommonOptions.CheckedAttention(parsed.GetValue(_attention)!),
         FloatType = CommonOptions.CheckedFloatType(parsed.GetValue(_floatType)!),
-        ReportImages = CommonOptions.Checked("report-images", parsed.GetValue(_reportImages), 0, 1 << 20),
+        ReportImages = Checked("report-images", parsed.GetValue(_reportImages), 0, 1 << 20),
         Overwrite = parsed.GetValue(_overwrite),
         Threads = CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
     };
 
+    private static int? Checked(string parameter, int? value, int minimum, int maximum) => value is { } given ? CommonOptions.Checked(parameter, given, minimum, maximum) : null;
+
     // The library tells stage by stage; the bar shows the whole, by the time that each stage takes on average.
-    private static ProgressUpdate Overall(QuantizationProgress stage, bool learns)
+    private static ProgressUpdate Overall(QuantizationProgress stage, bool learns, bool measures)
     {
-        (double start, double length) = stage.Stage switch
+        (double start, double length) = (stage.Stage, learns) switch
         {
-            "sampling" => (0.05, 0.02),
-            "calibrating" => (0, learns ? 0.04 : 0.6),
-            "quantizing" => learns ? (0.04, 0.01) : (0.6, 0.1),
-            "learning" => (0.07, 0.88),
-            "measuring" => learns ? (0.95, 0.045) : (0.7, 0.28),
-            _ => (0.995, 0.005),
+            ("calibrating", true) => (0, 0.04),
+            ("quantizing", true) => (0.04, 0.01),
+            ("sampling", true) => (0.05, 0.02),
+            ("learning", true) => (0.07, 0.88),
+            ("measuring", true) => (0.95, 0.045),
+            ("calibrating", false) => (0, measures ? 0.6 : 0.85),
+            ("quantizing", false) => (measures ? 0.6 : 0.85, measures ? 0.1 : 0.13),
+            ("measuring", false) => (0.7, 0.28),
+            (_, true) => (0.995, 0.005),
+            (_, false) => (0.98, 0.02),
         };
         return new ProgressUpdate(start + length * stage.Fraction, stage.Detail ?? string.Create(CultureInfo.InvariantCulture, $"{stage.Stage} {stage.Fraction * 100:0} %"));
     }

@@ -10,11 +10,7 @@ internal sealed class SubjectOptions
 {
     private readonly Option<string[]> _prompts = new("--prompt", "-p") { Description = "What to draw, in words. May be repeated for several images.", HelpName = "TEXT" };
     private readonly Option<string?> _negative = new("--negative-prompt") { Description = "What not to draw, in words.", HelpName = "TEXT" };
-    private readonly Option<string?> _embeddings = new("--prompt-embeddings")
-    {
-        Description = "Text that was encoded elsewhere: a safetensors file with encoder_hidden_states and, if needed, encoder_attention_mask, text_embeds, and each with negative_ in front.",
-        HelpName = "FILE",
-    };
+    private readonly Option<string?> _embeddings = CommonOptions.PromptEmbeddings();
     private readonly Option<int?> _height = new("--height") { Description = "Rows of an image. Default: the initial image's, or the model's.", HelpName = "N" };
     private readonly Option<int?> _width = new("--width") { Description = "Columns of an image. Default: the initial image's, or the model's.", HelpName = "N" };
     private readonly Option<string?> _scheduler = new("--scheduler") { Description = "Another scheduler than the model's, by diffusers' class name.", HelpName = "CLASS" };

@@ -1,5 +1,7 @@
+using System.Globalization;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Cli.Inspection;
 
@@ -14,6 +16,9 @@ internal sealed record ModelInspection
 
     /// <summary>How it was quantized, or null for a float network.</summary>
     public required string? Method { get; init; }
+
+    /// <summary>Correction of what it predicts; null if there is none.</summary>
+    public required CorrectionInspection? Correction { get; init; }
 
     /// <summary>Shape of an image <c>[C, H, W]</c>, or of whatever the network's first input is.</summary>
     public required IReadOnlyList<int> Sample { get; init; }
@@ -50,6 +55,7 @@ internal sealed record ModelInspection
             Folder = path,
             Network = folder.Network.ClassName,
             Method = folder.Component.Quantization?.Method,
+            Correction = CorrectionInspection.Of(folder.Component.Correction),
             Sample = [.. inputs["sample"].Skip(1)],
             Parameters = graph.Parameters.Sum(parameter => parameter.Shape.Elements),
             Modules = [.. cost.Modules.Select(module => ModuleInspection.Of(folder, matrices[module.Name], module))],
@@ -57,4 +63,21 @@ internal sealed record ModelInspection
             Cost = cost,
         };
     }
+}
+
+/// <summary>What a correction of predictions does, over its timesteps.</summary>
+/// <param name="Timesteps">How many there are.</param>
+/// <param name="GuidanceScale">The guidance it holds for.</param>
+/// <param name="Slope">Largest share of the prediction that is error.</param>
+/// <param name="Bias">Largest size of a channel's bias.</param>
+/// <param name="Deviation">Largest deviation of the noise that is left.</param>
+internal sealed record CorrectionInspection(int Timesteps, float GuidanceScale, double Slope, double Bias, double Deviation)
+{
+    /// <summary>Looks at a correction.</summary>
+    public static CorrectionInspection? Of(PredictionCorrection? correction) => correction is null ? null : new CorrectionInspection(
+        correction.Timesteps.Length, correction.GuidanceScale, correction.Slopes.ToArray().Max(), correction.Biases.ToArray().Max(Math.Abs), correction.Deviations.ToArray().Max());
+
+    /// <inheritdoc/>
+    public override string ToString() => string.Create(
+        CultureInfo.InvariantCulture, $"{Timesteps} timesteps, guidance {GuidanceScale}, slope up to {Slope:G3}, bias up to {Bias:G3}, noise left up to {Deviation:G3}");
 }

@@ -18,9 +18,10 @@ internal sealed class DelegateProgress<T>(Action<T> report) : IProgress<T>
 /// <summary>Progress without a terminal: a line now and then, and one at the end.</summary>
 internal sealed class PlainProgress(TextWriter writer, string title) : IProgress<ProgressUpdate>
 {
-    private static readonly TimeSpan s_interval = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_interval = TimeSpan.FromSeconds(1), s_remarkable = TimeSpan.FromSeconds(10);
 
     private readonly Lock _lock = new();
+    private readonly long _start = Stopwatch.GetTimestamp();
     private long _last = Stopwatch.GetTimestamp();
     private bool _complete;
 
@@ -33,7 +34,10 @@ internal sealed class PlainProgress(TextWriter writer, string title) : IProgress
             bool complete = value.Fraction > 0.999;
             if (_complete || (!complete && Stopwatch.GetElapsedTime(_last) < s_interval)) return;
             (_last, _complete) = (Stopwatch.GetTimestamp(), complete);
-            string percent = string.Create(CultureInfo.InvariantCulture, $"{title}: {value.Fraction * 100:0} %");
+            TimeSpan elapsed = Stopwatch.GetElapsedTime(_start);
+            TimeSpan left = elapsed * ((1 - value.Fraction) / Math.Max(value.Fraction, 1e-6));
+            string remaining = complete || elapsed < s_remarkable ? "" : string.Create(CultureInfo.InvariantCulture, $", {(int)left.TotalHours}:{left:mm\\:ss} left");
+            string percent = string.Create(CultureInfo.InvariantCulture, $"{title}: {value.Fraction * 100:0} %{remaining}");
             writer.WriteLine(value.Text is { } text ? $"{percent} ({text})" : percent);
         }
     }

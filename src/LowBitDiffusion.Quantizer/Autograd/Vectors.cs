@@ -40,7 +40,7 @@ internal static class Vectors
     public static void Chunks(this WorkerPool pool, int count, int size, Action<int, int> body) => pool.For((count + size - 1) / size, new ChunkBody(count, size, body));
 
     /// <summary>An array that is about to be overwritten.</summary>
-    public static float[] Allocate(long length) => GC.AllocateUninitializedArray<float>(checked((int)length));
+    public static float[] Allocate(long length) => PassMemory.Current?.Take(checked((int)length)) ?? GC.AllocateUninitializedArray<float>(checked((int)length));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Load(ReadOnlySpan<float> values, int index) => values.IsEmpty ? default : Vector256.Create(values.Slice(index, Vector256<float>.Count));

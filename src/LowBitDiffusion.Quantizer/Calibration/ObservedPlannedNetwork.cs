@@ -1,6 +1,7 @@
 using LowBitDiffusion.Execution;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Models;
 
 namespace LowBitDiffusion.Quantizer.Calibration;
 
@@ -8,8 +9,9 @@ namespace LowBitDiffusion.Quantizer.Calibration;
 public sealed class ObservedPlannedNetwork : IObservedNetwork
 {
     private readonly PlannedNetwork _network;
+    private readonly PreparedModel? _owned;
 
-    private ObservedPlannedNetwork(Graph graph, PlannedNetwork network) => (Graph, _network) = (graph, network);
+    private ObservedPlannedNetwork(Graph graph, PlannedNetwork network, PreparedModel? owned) => (Graph, _network, _owned) = (graph, network, owned);
 
     /// <inheritdoc/>
     public Graph Graph { get; }
@@ -30,7 +32,43 @@ public sealed class ObservedPlannedNetwork : IObservedNetwork
     /// <summary>Networks of any shape over one set of packed weights.</summary>
     /// <param name="model">The packed weights; stay the caller's.</param>
     /// <param name="pool">Threads that run the networks; stay the caller's.</param>
-    public static ObservedNetworkFactory Factory(PreparedModel model, WorkerPool pool) => (inputs, observe, cancellationToken) =>
+    public static ObservedNetworkFactory Factory(PreparedModel model, WorkerPool pool) =>
+        (inputs, observe, cancellationToken) => Compile(model, owned: null, pool, inputs, observe, cancellationToken);
+
+    /// <summary>Networks of any shape that pack their weights each for itself and free them when disposed: the memory of one network at a time.</summary>
+    /// <param name="network">The architecture.</param>
+    /// <param name="weights">Its parameters; must stay usable.</param>
+    /// <param name="pool">Threads that run the networks; stay the caller's.</param>
+    public static ObservedNetworkFactory Factory(INetwork network, ModelWeights weights, WorkerPool pool) => (inputs, observe, cancellationToken) =>
+    {
+        PreparedModel model = new(network, weights);
+        try
+        {
+            return Compile(model, model, pool, inputs, observe, cancellationToken);
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    };
+    /// <inheritdoc/>
+    public void Prepare(ReadOnlySpan<float> timesteps, IReadOnlyDictionary<string, float[]> conditions, CancellationToken cancellationToken = default) =>
+        _network.Prepare(timesteps, conditions, cancellationToken);
+
+    /// <inheritdoc/>
+    public void Predict(int step, ReadOnlySpan<float> sample, Span<float> prediction, CancellationToken cancellationToken = default) =>
+        _network.Predict(step, sample, prediction, cancellationToken);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _network.Dispose();
+        _owned?.Dispose();
+    }
+
+    private static ObservedPlannedNetwork Compile(
+        PreparedModel model, PreparedModel? owned, WorkerPool pool, IReadOnlyDictionary<string, TensorShape> inputs, Func<Graph, IEnumerable<Node>>? observe, CancellationToken cancellationToken)
     {
         Graph? graph = null;
         PlannedNetwork network = model.Compile(
@@ -42,17 +80,6 @@ public sealed class ObservedPlannedNetwork : IObservedNetwork
                 return observe?.Invoke(compiled) ?? [];
             },
             cancellationToken: cancellationToken);
-        return new ObservedPlannedNetwork(graph!, network);
-    };
-
-    /// <inheritdoc/>
-    public void Prepare(ReadOnlySpan<float> timesteps, IReadOnlyDictionary<string, float[]> conditions, CancellationToken cancellationToken = default) =>
-        _network.Prepare(timesteps, conditions, cancellationToken);
-
-    /// <inheritdoc/>
-    public void Predict(int step, ReadOnlySpan<float> sample, Span<float> prediction, CancellationToken cancellationToken = default) =>
-        _network.Predict(step, sample, prediction, cancellationToken);
-
-    /// <inheritdoc/>
-    public void Dispose() => _network.Dispose();
+        return new ObservedPlannedNetwork(graph!, network, owned);
+    }
 }

@@ -33,6 +33,7 @@ public sealed class TrajectoryDistillation
     private readonly IReadOnlyList<Node> _checkpoints;
     private readonly IReadOnlyList<LearnedVariable> _learned;
     private readonly DistillationState _state;
+    private readonly PassMemory _memory;
     private readonly Stopwatch _clock = new();
 
     /// <summary>Prepares a distillation.</summary>
@@ -50,6 +51,7 @@ public sealed class TrajectoryDistillation
         _student = new GradientExecutor(student, pool);
         long bytes = _graph.Nodes.Sum(node => node.Shape.Elements) * sizeof(float);
         _checkpoints = bytes > options.ActivationMemory ? NetworkPartition.Checkpoints(_graph) : [];
+        _memory = new PassMemory(options.ActivationMemory);
         _learned = Learned(student, options);
         // How often the state is saved and what is kept in memory do not change what is computed.
         _state = new DistillationState(_learned, $"{options with { SaveEvery = 0, ActivationMemory = 0 }}");
@@ -172,6 +174,7 @@ public sealed class TrajectoryDistillation
     /// <summary>One update; returns the squared error per element.</summary>
     private double Update(int call, ReadOnlySpan<float> sample, ReadOnlySpan<float> target, IReadOnlyDictionary<string, float[]> conditions, CancellationToken cancellationToken)
     {
+        using PassMemory.Scope scope = _memory.Open();
         foreach (LearnedVariable learned in _learned) learned.Variable.ClearGradient();
         (Tape tape, float[] prediction) = Student(call, sample, conditions, record: true, cancellationToken);
         float[] error = _sampler.Guide(prediction);

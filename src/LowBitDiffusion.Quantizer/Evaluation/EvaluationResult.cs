@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using LowBitDiffusion.Quantizer.PostTraining;
 
 namespace LowBitDiffusion.Quantizer.Evaluation;
 
@@ -12,7 +13,11 @@ namespace LowBitDiffusion.Quantizer.Evaluation;
 /// <param name="Ssim">Structural similarity; null for pictures smaller than its window.</param>
 /// <param name="Predicted">What the classifier takes the model's picture for; null without a classifier.</param>
 /// <param name="ReferencePredicted">What it takes the reference's picture for.</param>
-public sealed record ImagePair(ulong Seed, int? Label, double? Psnr, double? Ssim, int? Predicted, int? ReferencePredicted);
+public sealed record ImagePair(ulong Seed, int? Label, double? Psnr, double? Ssim, int? Predicted, int? ReferencePredicted)
+{
+    /// <summary>Prompt of both, or null.</summary>
+    public string? Prompt { get; init; }
+}
 
 /// <summary>How good one model's pictures are by themselves.</summary>
 /// <param name="LabelAccuracy">Share of pictures that the classifier gives their label; null without labels.</param>
@@ -39,26 +44,41 @@ public sealed record EvaluationResult
     /// <summary>Pictures compared.</summary>
     public required int Count { get; init; }
 
+    /// <summary>Rows of a picture.</summary>
+    public required int Height { get; init; }
+
+    /// <summary>Columns of a picture.</summary>
+    public required int Width { get; init; }
+
+    /// <summary>Whether the models draw latents: what is compared are pictures, each decoded by its own model's autoencoder.</summary>
+    public required bool Decoded { get; init; }
+
     /// <summary>Steps of the sampler.</summary>
     public required int Steps { get; init; }
 
     /// <summary>Guidance scale.</summary>
     public required float GuidanceScale { get; init; }
 
+    /// <summary>Bytes of the model's weights as they lie in memory.</summary>
+    public required long WeightBytes { get; init; }
+
     /// <summary>Mean of the pairs' PSNR in decibels, over pairs that differ; null if none does.</summary>
-    public required double? MeanPsnr { get; init; }
+    public double? MeanPsnr { get; init; }
 
     /// <summary>Mean of the pairs' SSIM; null for pictures smaller than its window.</summary>
-    public required double? MeanSsim { get; init; }
+    public double? MeanSsim { get; init; }
 
     /// <summary>The model by itself; null without a classifier.</summary>
-    public required ModelScore? Score { get; init; }
+    public ModelScore? Score { get; init; }
 
     /// <summary>The reference by itself; null without a classifier.</summary>
-    public required ModelScore? ReferenceScore { get; init; }
+    public ModelScore? ReferenceScore { get; init; }
 
     /// <summary>Fréchet distance between the two models' pictures; null without a classifier or with fewer than two pictures.</summary>
-    public required double? MutualFrechetDistance { get; init; }
+    public double? MutualFrechetDistance { get; init; }
+
+    /// <summary>How far the samples are from the reference's after every call of the sampler, over all pictures whose trajectories were watched; empty if none was.</summary>
+    public required IReadOnlyList<TrajectoryPoint> Trajectory { get; init; }
 
     /// <summary>Every pair, in the order of the seeds.</summary>
     public required IReadOnlyList<ImagePair> Pairs { get; init; }
@@ -66,11 +86,15 @@ public sealed record EvaluationResult
     /// <summary>UTF-8 JSON with keys in snake case.</summary>
     public byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, s_json);
 
+    /// <summary>Reads what <see cref="ToJson"/> wrote.</summary>
+    /// <exception cref="JsonException">It is something else.</exception>
+    internal static EvaluationResult FromJson(ReadOnlySpan<byte> json) => JsonSerializer.Deserialize<EvaluationResult>(json, s_json) ?? throw new JsonException("expected an object, found null");
+
     /// <summary>A table to read.</summary>
     public string ToText()
     {
         StringBuilder text = new();
-        text.Append(CultureInfo.InvariantCulture, $"{Count} pictures, {Steps} steps, guidance {GuidanceScale}\n\n");
+        text.Append(CultureInfo.InvariantCulture, $"{Count} pictures of {Width}x{Height}{(Decoded ? ", decoded from latents" : "")}, {Steps} steps, guidance {GuidanceScale}\n\n");
         text.Append(CultureInfo.InvariantCulture, $"{"",-24} {"model",12} {"reference",12}\n");
         if (Score is not null && ReferenceScore is not null)
         {

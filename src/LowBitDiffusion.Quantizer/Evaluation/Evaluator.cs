@@ -1,38 +1,46 @@
 using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantizer.Metrics;
+using LowBitDiffusion.Quantizer.Quantizers;
+using LowBitDiffusion.Quantizer.PostTraining;
 
 namespace LowBitDiffusion.Quantizer.Evaluation;
 
-/// <summary>What to draw for a comparison. What is null is the model's own default.</summary>
-/// <param name="Count">Pictures from each model.</param>
-/// <param name="Steps">Steps of the sampler.</param>
-/// <param name="GuidanceScale">Guidance scale.</param>
-/// <param name="Seed">Seed of the first picture; the others follow.</param>
-/// <param name="Batch">Pictures asked for at once; the result does not depend on it.</param>
-/// <param name="SheetPairs">Pairs on the contact sheet.</param>
-public sealed record EvaluationOptions(int Count = 1024, int? Steps = null, float? GuidanceScale = null, ulong Seed = 0, int Batch = 32, int SheetPairs = 20);
-
-/// <summary>The classifier that measures pictures, and the features of real ones.</summary>
-/// <param name="Classifier">The classifier.</param>
-/// <param name="RealStatistics">Mean and covariance of its features over real pictures.</param>
-public sealed record Ruler(ConvClassifier Classifier, GaussianStatistics RealStatistics)
+/// <summary>Compares models with a reference that has drawn already: each pair of pictures from the same noise, each model by itself against real pictures, and the way from noise to picture.</summary>
+public sealed class Evaluator
 {
-    /// <summary>Reads a classifier's folder with its <c>reference_statistics.safetensors</c>.</summary>
-    /// <exception cref="ModelFormatException">A file is missing, damaged or does not fit the classifier.</exception>
-    public static Ruler Load(string folder)
+    private readonly ReferenceDrawing _reference;
+    private readonly Ruler? _ruler;
+    private readonly EvaluationOptions _options;
+    private readonly PictureTally _tally;
+    private readonly int?[] _predicted;
+
+    /// <summary>Looks at the reference's pictures.</summary>
+    /// <param name="reference">What was drawn.</param>
+    /// <param name="ruler">Measures each model's pictures by themselves; null to compare pairs alone.</param>
+    /// <param name="cancellationToken">Checked between pictures.</param>
+    /// <exception cref="InvalidRequestException">The ruler does not fit the pictures.</exception>
+    public Evaluator(ReferenceDrawing reference, Ruler? ruler, CancellationToken cancellationToken = default)
     {
-        ConvClassifier classifier = ConvClassifier.Load(folder);
-        using Formats.SafeTensorsFile file = Formats.SafeTensorsFile.Open(Path.Combine(folder, "reference_statistics.safetensors"));
-        GaussianStatistics statistics = GaussianStatistics.Read(file);
-        if (statistics.Mean.Length != classifier.Features) throw new ModelFormatException(file.Origin, "feature_mean", $"expected the classifier's {classifier.Features} features, found {statistics.Mean.Length}");
-        return new Ruler(classifier, statistics);
+        DrawingSettings settings = reference.Settings;
+        ruler?.Check(settings.Description);
+        (_reference, _ruler, _options) = (reference, ruler, settings.Options);
+        _tally = new PictureTally(settings.Description, ruler);
+        _predicted = [.. settings.Batches.SelectMany(batch => _tally.Add([.. Enumerable.Range(batch.First, batch.Count).Select(reference.Picture)], settings.Labels(batch.First, batch.Count), cancellationToken))];
+        int shown = Math.Min(_options.SheetImages, settings.Count);
+        Pictures = [.. Enumerable.Range(0, shown).Select(reference.Image)];
+        Captions = [.. settings.Labels(0, shown).Select(label => settings.Description.LabelNames.TryGetValue(label, out string? name) ? name : $"label {label}")];
     }
-}
 
-/// <summary>Draws the same noise with two models and compares the pictures: each pair, and each model by itself against real pictures.</summary>
-public static class Evaluator
-{
+    /// <summary>The reference by itself; null without a classifier.</summary>
+    public ModelScore? ReferenceScore => _tally.Score;
+
+    /// <summary>The reference's pictures for a contact sheet.</summary>
+    public IReadOnlyList<Image> Pictures { get; }
+
+    /// <summary>The names of their labels; empty without labels.</summary>
+    public IReadOnlyList<string> Captions { get; }
+
     /// <summary>Compares two models.</summary>
     /// <param name="model">The model to judge.</param>
     /// <param name="reference">The model to compare it with, most often the float one it was made from.</param>
@@ -40,128 +48,106 @@ public static class Evaluator
     /// <param name="options">What to draw.</param>
     /// <param name="progress">Told the fraction done.</param>
     /// <param name="cancellationToken">Takes effect within one layer.</param>
-    /// <returns>The figures, and a contact sheet: the reference's pictures in the upper row of each pair of rows, the model's below.</returns>
+    /// <returns>The figures, and a contact sheet: the reference's pictures in the upper row, the model's below.</returns>
     /// <exception cref="InvalidRequestException">The models draw pictures of different shapes or labels, or the options do not fit them or the ruler.</exception>
     public static async Task<(EvaluationResult Result, Image Sheet)> CompareAsync(
         DiffusionPipeline model, DiffusionPipeline reference, Ruler? ruler, EvaluationOptions options, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
-        Check(model.Description, reference.Description, ruler, options);
-        ModelDescription description = reference.Description;
-        int steps = options.Steps ?? description.DefaultSteps;
-        float guidance = options.GuidanceScale ?? description.DefaultGuidanceScale;
-        Tally tally = new(description, ruler), referenceTally = new(description, ruler);
-        List<ImagePair> pairs = [];
-        List<Image> upper = [], lower = [];
-        for (int first = 0; first < options.Count; first += options.Batch)
+        options.Check();
+        Check(model.Description, reference.Description);
+        ruler?.Check(reference.Description);
+        DirectoryInfo temporary = Directory.CreateTempSubdirectory("lowbit-evaluation");
+        try
         {
-            int count = Math.Min(options.Batch, options.Count - first);
-            GenerationRequest request = new()
+            using ReferenceDrawing drawing = await ReferenceDrawing.DrawAsync(reference, options, Path.Combine(temporary.FullName, "reference.safetensors"), new PartialProgress(progress, 0, 0.5), cancellationToken).ConfigureAwait(false);
+            Evaluator evaluator = new(drawing, ruler, cancellationToken);
+            (EvaluationResult result, IReadOnlyList<Image> pictures) = await evaluator.JudgeAsync(model, new PartialProgress(progress, 0.5, 0.5), cancellationToken).ConfigureAwait(false);
+            return (result, ContactSheet.Compose([("reference", evaluator.Pictures), ("model", pictures)], evaluator.Captions));
+        }
+        finally
+        {
+            temporary.Delete(recursive: true);
+        }
+    }
+
+    /// <summary>Draws with a model what the reference has drawn, and compares.</summary>
+    /// <param name="model">The model to judge.</param>
+    /// <param name="progress">Told the fraction done.</param>
+    /// <param name="cancellationToken">Takes effect within one layer.</param>
+    /// <returns>The figures, and the model's pictures for a contact sheet.</returns>
+    /// <exception cref="InvalidRequestException">The model draws pictures of another shape or has other labels.</exception>
+    public async Task<(EvaluationResult Result, IReadOnlyList<Image> Pictures)> JudgeAsync(DiffusionPipeline model, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    {
+        DrawingSettings settings = _reference.Settings;
+        Check(model.Description, settings.Reference);
+        PictureTally tally = new(settings.Description, _ruler);
+        SignalQuality[] trajectory = [.. _reference.Timesteps.Select(_ => new SignalQuality())];
+        ValueRange[] ranges = new ValueRange[trajectory.Length];
+        List<ImagePair> pairs = [];
+        List<Image> shown = [];
+        foreach ((int first, int count) in settings.Batches)
+        {
+            DrawnBatch batch = await settings.DrawAsync(model, first, count, cancellationToken).ConfigureAwait(false);
+            if (batch.Watched > 0 && !batch.Timesteps.SequenceEqual(_reference.Timesteps))
+                throw new InvalidRequestException("steps", $"{model.Description.Folder} samples at other timesteps than {settings.Description.Folder}; expected the same scheduler");
+            int[] labels = settings.Labels(first, count);
+            int?[] predicted = tally.Add(batch.Pictures, labels, cancellationToken);
+            (double? Psnr, double? Ssim)[] likeness = new (double?, double?)[count];
+            Parallel.For(0, count, new ParallelOptions { CancellationToken = cancellationToken }, i => likeness[i] = Likeness(_reference.Picture(first + i), batch.Pictures[i], settings.Description));
+            for (int i = 0; i < count; i++)
+                pairs.Add(new ImagePair(settings.Seed(first + i), labels.Length == 0 ? null : labels[i], likeness[i].Psnr, likeness[i].Ssim, predicted[i], _predicted[first + i]) { Prompt = settings.Prompt(first + i) });
+            for (int i = 0; i < batch.Watched; i++)
             {
-                Labels = description.LabelCount == 0 ? [] : [.. Enumerable.Range(first, count).Select(i => i % description.LabelCount)],
-                Count = count,
-                Steps = steps,
-                GuidanceScale = guidance,
-                Seed = unchecked(options.Seed + (ulong)first),
-            };
-            IReadOnlyList<GeneratedImage> expected = await reference.GenerateAsync(request, cancellationToken: cancellationToken).ConfigureAwait(false);
-            progress?.Report((first + 0.5 * count) / options.Count);
-            IReadOnlyList<GeneratedImage> actual = await model.GenerateAsync(request, cancellationToken: cancellationToken).ConfigureAwait(false);
-            int?[] predicted = tally.Add(actual, cancellationToken), referencePredicted = referenceTally.Add(expected, cancellationToken);
-            for (int i = 0; i < count; i++) pairs.Add(Compare(expected[i], actual[i], description, predicted[i], referencePredicted[i]));
-            upper.AddRange(expected.Select(image => image.Image).Take(options.SheetPairs - upper.Count));
-            lower.AddRange(actual.Select(image => image.Image).Take(options.SheetPairs - lower.Count));
-            progress?.Report((first + (double)count) / options.Count);
+                int length = batch.Samples[0].Length / batch.Watched;
+                for (int call = 0; call < trajectory.Length; call++)
+                {
+                    trajectory[call].Add(_reference.Sample(first + i, call), batch.Samples[call].AsSpan(i * length, length));
+                    ranges[call] = ranges[call].Union(ValueRange.Of(_reference.Sample(first + i, call)));
+                }
+            }
+
+            shown.AddRange(batch.Images.Take(Pictures.Count - shown.Count));
+            progress?.Report((first + (double)count) / settings.Count);
         }
 
         EvaluationResult result = new()
         {
             Model = model.Description.Folder,
-            Reference = description.Folder,
-            Count = options.Count,
-            Steps = steps,
-            GuidanceScale = guidance,
+            Reference = settings.Description.Folder,
+            Count = settings.Count,
+            Height = settings.Description.Height,
+            Width = settings.Description.Width,
+            Decoded = settings.Reference.DrawsLatents,
+            Steps = settings.Steps,
+            GuidanceScale = settings.GuidanceScale,
+            WeightBytes = model.WeightBytes,
             MeanPsnr = pairs.Average(pair => pair.Psnr),
             MeanSsim = pairs.Average(pair => pair.Ssim),
             Score = tally.Score,
-            ReferenceScore = referenceTally.Score,
-            MutualFrechetDistance = Tally.Distance(tally, referenceTally),
+            ReferenceScore = _tally.Score,
+            MutualFrechetDistance = PictureTally.Distance(tally, _tally),
+            Trajectory = [.. trajectory.Select((point, call) => TrajectoryPoint.Of(_reference.Timesteps[call], point, ranges[call], settings.Description.DrawsLatents))],
             Pairs = pairs,
         };
-        return (result, Sheet(upper, lower));
+        return (result, shown);
     }
 
-    private static void Check(ModelDescription model, ModelDescription reference, Ruler? ruler, EvaluationOptions options)
+    /// <summary>Refuses two models that draw something else.</summary>
+    /// <exception cref="InvalidRequestException">Shapes or labels differ.</exception>
+    internal static void Check(ModelDescription model, ModelDescription reference)
     {
-        if (options.Count < 1) throw new InvalidRequestException("count", $"expected at least one picture, found {options.Count}");
-        if (options.Batch < 1) throw new InvalidRequestException("batch", $"expected at least one picture, found {options.Batch}");
-        if (options.SheetPairs < 1) throw new InvalidRequestException("sheet", $"expected at least one pair, found {options.SheetPairs}");
         (int, int, int) shape = (model.Channels, model.Height, model.Width), expected = (reference.Channels, reference.Height, reference.Width);
         if (shape != expected) throw new InvalidRequestException("reference", $"{model.Folder} draws pictures of {Text(shape)}, {reference.Folder} of {Text(expected)} (channels, rows, columns); expected the same");
+        if (model.TakesText != reference.TakesText) throw new InvalidRequestException("reference", $"one of {model.Folder} and {reference.Folder} takes text, the other none; expected the same");
         if (model.LabelCount != reference.LabelCount) throw new InvalidRequestException("reference", $"{model.Folder} has {model.LabelCount} labels, {reference.Folder} {reference.LabelCount}; expected the same");
-        if (ruler is not null && ruler.Classifier.Channels != reference.Channels)
-            throw new InvalidRequestException("classifier", $"it reads pictures of {ruler.Classifier.Channels} channels, the models draw {reference.Channels}");
-        if (ruler is not null && reference.LabelCount > ruler.Classifier.Classes)
-            throw new InvalidRequestException("classifier", $"it knows {ruler.Classifier.Classes} labels, the models draw {reference.LabelCount}");
 
         static string Text((int Channels, int Height, int Width) shape) => $"{shape.Channels}x{shape.Height}x{shape.Width}";
     }
 
-    private static ImagePair Compare(GeneratedImage expected, GeneratedImage actual, ModelDescription shape, int? predicted, int? referencePredicted)
-    {
-        float[] x = Clamp(expected.Sample), y = Clamp(actual.Sample);
-        double psnr = ImageQuality.Psnr(x, y, dataRange: 2);
-        double? ssim = Math.Min(shape.Height, shape.Width) < ImageQuality.SsimWindow ? null : ImageQuality.Ssim(x, y, shape.Channels, shape.Height, shape.Width, dataRange: 2);
-        return new ImagePair(actual.Seed, actual.Label, double.IsFinite(psnr) ? psnr : null, ssim, predicted, referencePredicted);
-    }
+    private static (double? Psnr, double? Ssim) Likeness(float[] expected, float[] actual, ModelDescription shape) => (
+        Finite(ImageQuality.Psnr(expected, actual, dataRange: 2)),
+        Math.Min(shape.Height, shape.Width) < ImageQuality.SsimWindow ? null : ImageQuality.Ssim(expected, actual, shape.Channels, shape.Height, shape.Width, dataRange: 2));
 
-    private static Image Sheet(List<Image> upper, List<Image> lower)
-    {
-        const int Columns = 10;
-        List<Image> rows = [];
-        for (int first = 0; first < upper.Count; first += Columns)
-        {
-            int count = Math.Min(Columns, upper.Count - first);
-            // A last row that is not full is filled up, so that the model's row begins at the left.
-            Image[] empty = [.. Enumerable.Range(0, first == 0 ? 0 : Columns - count).Select(_ => new Image(upper[0].Width, upper[0].Height, upper[0].Channels))];
-            rows.AddRange([.. upper.Skip(first).Take(count), .. empty, .. lower.Skip(first).Take(count), .. empty]);
-        }
-
-        return ImageGrid.Compose(rows, Math.Min(Columns, upper.Count), scale: 2);
-    }
-
-    // What a picture file can hold: samplers may leave values a little outside.
-    private static float[] Clamp(float[] sample) => Array.ConvertAll(sample, x => Math.Clamp(x, -1, 1));
-
-    /// <summary>Collects what the classifier says of one model's pictures.</summary>
-    private sealed class Tally(ModelDescription shape, Ruler? ruler)
-    {
-        private readonly FeatureStatistics? _features = ruler is null ? null : new FeatureStatistics(ruler.Classifier.Features);
-        private int _labelled;
-        private int _right;
-
-        public ModelScore? Score => ruler is null || _features is null
-            ? null
-            : new ModelScore(_labelled == 0 ? null : (double)_right / _labelled, _features.Count < 2 ? null : FrechetDistance.Between(_features.ToGaussian(), ruler.RealStatistics));
-
-        public static double? Distance(Tally first, Tally second) =>
-            first._features is { Count: > 1 } x && second._features is { Count: > 1 } y ? FrechetDistance.Between(x.ToGaussian(), y.ToGaussian()) : null;
-
-        public int?[] Add(IReadOnlyList<GeneratedImage> images, CancellationToken cancellationToken)
-        {
-            int?[] predicted = new int?[images.Count];
-            if (ruler is null || _features is null) return predicted;
-            ConvClassifier classifier = ruler.Classifier;
-            (float[] features, float[] logits) = classifier.Run(images.SelectMany(image => Clamp(image.Sample)).ToArray(), shape.Height, shape.Width, cancellationToken);
-            for (int i = 0; i < images.Count; i++)
-            {
-                _features.Add(features.AsSpan(i * classifier.Features, classifier.Features));
-                predicted[i] = ConvClassifier.Label(logits.AsSpan(i * classifier.Classes, classifier.Classes));
-                if (images[i].Label is not { } label) continue;
-                _labelled++;
-                if (predicted[i] == label) _right++;
-            }
-
-            return predicted;
-        }
-    }
+    // Without any difference there is no ratio.
+    private static double? Finite(double decibels) => double.IsFinite(decibels) ? decibels : null;
 }

@@ -80,7 +80,7 @@ internal sealed class BlockLearning
             {
                 { RoundingRate: > 0 } => FakeQuantizedLayer.Rounded(module, _run.Weight(op)).Weight,
                 { WeightRate: > 0 } => FakeQuantizedLayer.Learned(module, _run.Weight(op)).Weight,
-                _ => FakeQuantizedLayer.Decided(module).Weight,
+                _ => FakeQuantizedLayer.Frozen(module).Weight,
             };
             model.Layers.Add(op.Module, new FakeQuantizedLayer(weight, stage.QuantizedInputs ? shared[op.Module] : null));
         }

@@ -69,7 +69,7 @@ public sealed class EfficientDm : IQuantizationMethod
         Dictionary<(TimestepTable, int), FakeQuantizedInput> inputs = [];
         foreach ((string name, QuantizedModule module) in modules)
         {
-            FakeQuantizedLayer layer = FakeQuantizedLayer.Decided(module);
+            FakeQuantizedLayer layer = FakeQuantizedLayer.Frozen(module);
             if (run.Rules.IsStandard(name))
             {
                 layer = FakeQuantizedLayer.Learned(module, run.Model.Weights.Float(new Parameter($"{name}.weight", module.WeightShape)), run.Uses(Adapters) ? Rank : 0, run.Request.Seed);

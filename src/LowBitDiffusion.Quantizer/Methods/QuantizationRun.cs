@@ -1,4 +1,3 @@
-using LowBitDiffusion.Execution;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
@@ -12,7 +11,6 @@ namespace LowBitDiffusion.Quantizer.Methods;
 public sealed class QuantizationRun : IDisposable
 {
     private readonly IProgress<QuantizationProgress>? _progress;
-    private readonly PreparedModel _prepared;
 
     private QuantizationRun(QuantizationRequest request, SourceModel model, IProgress<QuantizationProgress>? progress, CancellationToken cancellationToken)
     {
@@ -38,17 +36,24 @@ public sealed class QuantizationRun : IDisposable
         Start = Method.Start(Uses);
         Start = Start with { Range = request.ActivationRange ?? Start.Range, Split = request.Split ?? Start.Split };
         SamplingSettings sampling = SamplingSettings.For(model);
-        Calibration = new CalibrationOptions(
-            new SamplingSettings(request.Steps ?? sampling.Steps, request.GuidanceScale ?? sampling.GuidanceScale), request.Images, request.Batch, request.Seed, Start.Range, Start.Split, Start.PerTimestep);
+        sampling = new SamplingSettings(request.Steps ?? sampling.Steps, request.GuidanceScale ?? sampling.GuidanceScale)
+        {
+            Prompts = request.Prompts,
+            PromptEmbeddings = request.PromptEmbeddings,
+            Height = request.Height,
+            Width = request.Width,
+        };
+        // Latent models are large: a step of theirs takes seconds.
+        (int images, int batch, int reportImages) = model.Description.DrawsLatents ? (8, 1, 2) : (64, 8, 8);
+        ReportImages = request.ReportImages ?? reportImages;
+        Calibration = new CalibrationOptions(sampling, request.Images ?? images, request.Batch ?? batch, request.Seed, Start.Range, Start.Split, Start.PerTimestep);
         Layers = ModuleInputs.Of(model.Network.Build(model.Network.NativeInputs(batch: 1)), Start.Split);
         Rules.CheckUsed([.. Layers.Select(layer => layer.Op.Module)]);
 
         // Before the work, not after it.
         if (!request.Overwrite && Directory.Exists(request.Output) && Directory.EnumerateFileSystemEntries(request.Output).Any()) throw new OutputException(request.Output, "exists and is not empty");
         Saved = new SavedRun(request);
-        Pool = new WorkerPool(request.Threads ?? Environment.ProcessorCount);
-        _prepared = new PreparedModel(model.Network, model.Weights);
-        Networks = ObservedPlannedNetwork.Factory(_prepared, Pool);
+        Networks = ObservedPlannedNetwork.Factory(model.Network, model.Weights, Pool);
     }
 
     /// <summary>What was asked for.</summary>
@@ -60,7 +65,7 @@ public sealed class QuantizationRun : IDisposable
     /// <summary>The float model.</summary>
     public SourceModel Model { get; }
 
-    /// <summary>Executes the float network, fast.</summary>
+    /// <summary>Executes the float network, fast. Every network has packed weights of its own, which go with it.</summary>
     public ObservedNetworkFactory Networks { get; }
 
     /// <summary>Every convolution and linear layer, with what it reads.</summary>
@@ -78,11 +83,14 @@ public sealed class QuantizationRun : IDisposable
     /// <summary>How activation ranges are collected.</summary>
     public CalibrationOptions Calibration { get; }
 
+    /// <summary>Pictures behind the quality report's activations and trajectory; 0 for weights alone.</summary>
+    public int ReportImages { get; }
+
     /// <summary>What a stopped run leaves to go on with.</summary>
     public SavedRun Saved { get; }
 
     /// <summary>Threads.</summary>
-    public WorkerPool Pool { get; }
+    public WorkerPool Pool => Model.Pool;
 
     /// <summary>Checked between layers.</summary>
     public CancellationToken CancellationToken { get; }
@@ -93,7 +101,7 @@ public sealed class QuantizationRun : IDisposable
     /// <exception cref="OutputException">The output exists and must not be replaced.</exception>
     public static QuantizationRun Open(QuantizationRequest request, IProgress<QuantizationProgress>? progress = null, CancellationToken cancellationToken = default)
     {
-        SourceModel model = SourceModel.Open(request.Model);
+        SourceModel model = SourceModel.Open(request.Model, request.Threads);
         try
         {
             return new QuantizationRun(request, model, progress, cancellationToken);
@@ -141,8 +149,6 @@ public sealed class QuantizationRun : IDisposable
     public void Dispose()
     {
         Saved.Dispose();
-        _prepared.Dispose();
-        Pool.Dispose();
         Model.Dispose();
     }
 

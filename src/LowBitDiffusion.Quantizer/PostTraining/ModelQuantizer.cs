@@ -1,4 +1,3 @@
-using LowBitDiffusion.Execution;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Methods;
@@ -22,8 +21,8 @@ public static class ModelQuantizer
     {
         using QuantizationRun run = QuantizationRun.Open(request, progress, cancellationToken);
         (IReadOnlyDictionary<string, QuantizedModule> modules, TrainingReport? training) = run.Method.Quantize(run);
-        using PreparedModel quantized = new(run.Model.Network, run.Model.Weights.With(modules, request.Attention));
-        QualityReport report = QualityReporter.Measure(run, modules, ObservedPlannedNetwork.Factory(quantized, run.Pool));
+        ObservedNetworkFactory quantized = ObservedPlannedNetwork.Factory(run.Model.Network, run.Model.Weights.With(modules, request.Attention), run.Pool);
+        QualityReport report = QualityReporter.Measure(run, modules, quantized);
         QuantizedModelWriter.Write(run, modules, report, training);
         run.Complete();
         return report;

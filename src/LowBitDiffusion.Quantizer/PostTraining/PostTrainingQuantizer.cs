@@ -13,7 +13,7 @@ public static class PostTrainingQuantizer
 {
     /// <summary>Calibrates and quantizes a network.</summary>
     /// <param name="run">The model and what is asked for.</param>
-    /// <returns>The quantized layers by name, in the network's order.</returns>
+    /// <returns>The quantized layers by name, in the network's order; their codes are made from the model's weights when asked for, so the model must stay open.</returns>
     /// <exception cref="InvalidRequestException">The request asks for what the model cannot do.</exception>
     /// <exception cref="ModelFormatException">A weight cannot be read or is not finite.</exception>
     public static IReadOnlyDictionary<string, QuantizedModule> Quantize(QuantizationRun run)
@@ -73,18 +73,18 @@ public static class PostTrainingQuantizer
         int taps = Taps(op), channels = run.Request.GroupChannels;
         int group = channels > 0 && op.WeightShape[1] % channels == 0 && channels < op.WeightShape[1] ? channels * taps : 0;
         WeightQuantizerOptions settings = new(precision.WeightBits, run.Request.WeightRange, run.Request.SymmetricWeights || precision.WeightBits == 8, group, splitChannel);
-        float[] weight = run.Weight(op);
         try
         {
-            QuantizedWeight quantized = WeightQuantizer.Quantize(divisors is null ? weight : WeightDilation.Dilate(weight, divisors, taps), op.WeightShape, settings, run.CancellationToken);
+            (float[] scales, byte[]? zeroPoints) = WeightQuantizer.Search(Weight(), op.WeightShape, settings, run.CancellationToken);
             return new QuantizedModule
             {
                 Name = op.Module,
                 WeightShape = op.WeightShape,
                 WeightBits = precision.WeightBits,
-                Codes = quantized.Codes,
-                WeightScales = quantized.Scales,
-                WeightZeroPoints = quantized.ZeroPoints,
+                // Rounded when they are packed or written: a large model's codes are never in memory all at once.
+                CodesReader = codes => WeightQuantizer.Round(Weight(), op.WeightShape, settings, scales, zeroPoints).CopyTo(codes),
+                WeightScales = scales,
+                WeightZeroPoints = zeroPoints,
                 GroupSize = group,
                 Input = table,
                 SplitChannel = splitChannel,
@@ -96,6 +96,8 @@ public static class PostTrainingQuantizer
         {
             throw new ModelFormatException(run.Model.Weights.Origin, $"{op.Module}.weight", e.Message, e);
         }
+
+        float[] Weight() => divisors is null ? run.Weight(op) : WeightDilation.Dilate(run.Weight(op), divisors, taps);
     }
 
     private static int Taps(MatrixOp op) => op.WeightShape.Rank == 4 ? op.WeightShape[2] * op.WeightShape[3] : 1;

@@ -2,6 +2,8 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using LowBitDiffusion.Quantizer.Metrics;
+using LowBitDiffusion.Quantizer.Quantizers;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;
 
@@ -25,8 +27,21 @@ public sealed record ComponentSize(string Component, long Bytes);
 
 /// <summary>How far the quantized model's samples are from the float model's, both on trajectories of their own from the same noise.</summary>
 /// <param name="Timestep">Timestep of the call after which they are compared.</param>
-/// <param name="Psnr">Peak signal-to-noise ratio in decibels for a range of 2; null without any difference.</param>
-public sealed record TrajectoryPoint(float Timestep, double? Psnr);
+/// <param name="Psnr">Peak signal-to-noise ratio in decibels; null without any difference.</param>
+/// <param name="Range">The range that counts as peak: 2 for pixels; for latents from the smallest to the largest value of the float model's samples at this point.</param>
+public sealed record TrajectoryPoint(float Timestep, double? Psnr, double Range)
+{
+    /// <summary>What was measured after a call.</summary>
+    /// <param name="timestep">Its timestep.</param>
+    /// <param name="quality">The quantized model's samples against the float model's.</param>
+    /// <param name="values">Range of the float model's samples, which counts where the model draws latents: they have none of their own.</param>
+    /// <param name="latents">Whether it does.</param>
+    internal static TrajectoryPoint Of(float timestep, SignalQuality quality, ValueRange values, bool latents)
+    {
+        double range = latents ? (double)values.Max - values.Min : 2, psnr = quality.Psnr(range);
+        return new TrajectoryPoint(timestep, double.IsFinite(psnr) ? psnr : null, range);
+    }
+}
 
 /// <summary>What quantization cost and what it saved.</summary>
 public sealed record QualityReport
@@ -54,6 +69,9 @@ public sealed record QualityReport
     /// <summary>Pictures behind activations and trajectory, drawn from noise that calibration did not see.</summary>
     public required int Images { get; init; }
 
+    /// <summary>Whether trajectories are those of latents, before an autoencoder makes pictures of them.</summary>
+    public required bool Latents { get; init; }
+
     /// <summary>Bytes of the network in the file.</summary>
     public long Bytes => Sizes.Sum(size => size.Bytes);
 
@@ -77,7 +95,7 @@ public sealed record QualityReport
         text.Append(CultureInfo.InvariantCulture, $"{"total",-24} {Bytes,12:#,0} bytes, {(double)Bytes / FloatBytes:0.0 %} of float\n");
         if (Trajectory.Count > 0)
         {
-            text.Append(CultureInfo.InvariantCulture, $"\nPSNR of {Images} trajectories against float:\n");
+            text.Append(CultureInfo.InvariantCulture, $"\nPSNR of {Images} trajectories{(Latents ? " of latents" : "")} against float:\n");
             foreach (TrajectoryPoint point in Trajectory) text.Append(CultureInfo.InvariantCulture, $"t {point.Timestep,5:0}  {(point.Psnr is { } psnr ? psnr.ToString("0.0 dB", CultureInfo.InvariantCulture) : "equal")}\n");
         }
 

@@ -4,6 +4,7 @@ using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.Metrics;
+using LowBitDiffusion.Quantizer.Quantizers;
 using LowBitDiffusion.Quantizer.Sampling;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;
@@ -11,6 +12,9 @@ namespace LowBitDiffusion.Quantizer.PostTraining;
 /// <summary>Measures a quantized network against the float one it was made from.</summary>
 public static class QualityReporter
 {
+    // Of the time of both networks' trajectories: the float network is slower, and watched.
+    private const double FloatShare = 0.75;
+
     /// <summary>Measures weights, sizes and, if pictures are asked for, activations and trajectories.</summary>
     /// <param name="run">The float model, and how it was quantized.</param>
     /// <param name="modules">Its quantized layers.</param>
@@ -20,7 +24,7 @@ public static class QualityReporter
         ActivationQuality activations = new(modules);
         List<TrajectoryPoint> trajectory = [];
         int images = 0;
-        int wanted = run.Request.ReportImages;
+        int wanted = run.ReportImages;
         if (wanted > 0)
         {
             GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, Math.Min(run.Calibration.Batch, wanted), run.CancellationToken);
@@ -37,6 +41,7 @@ public static class QualityReporter
             FloatBytes = graph.Parameters.Sum(parameter => parameter.Shape.Elements) * sizeof(float),
             Trajectory = trajectory,
             Images = images,
+            Latents = model.Description.DrawsLatents,
         };
     }
 
@@ -47,30 +52,49 @@ public static class QualityReporter
         IProgress<double>? progress = run.Stage("measuring");
         int calls = sampler.Timesteps.Count, batches = images / sampler.Images;
         SignalQuality[] points = [.. sampler.Timesteps.Select(_ => new SignalQuality())];
-        using IObservedNetwork reference = run.Networks(sampler.InputShapes, graph => activations.Watch(graph, calibration.Split), cancellationToken);
-        using IObservedNetwork quantized = quantizedNetworks(sampler.InputShapes, cancellationToken: cancellationToken);
-        float[][] samples = new float[calls][];
-        for (int batch = 0; batch < batches; batch++)
-        {
-            // Behind the seeds of calibration.
-            int first = calibration.Images + calibration.Batch + batch * sampler.Images;
-            ulong[] seeds = Calibrator.SeedsOf(calibration.Seed, first, sampler.Images);
-            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(first);
-            int done = batch;
-            sampler.Draw(Predict, reference.PredictionLength, seeds, (call, sample) => samples[call] = sample.ToArray(), cancellationToken);
-            sampler.Draw(quantized, first, seeds, (call, sample) => points[call].Add(samples[call], sample), cancellationToken);
+        ValueRange[] ranges = new ValueRange[calls];
+        float[,][] samples = new float[batches, calls][];
 
-            void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
+        // All trajectories of the float network, then all of the quantized one: never both in memory.
+        using (IObservedNetwork reference = run.Networks(sampler.InputShapes, graph => activations.Watch(graph, calibration.Split), cancellationToken))
+        {
+            for (int batch = 0; batch < batches; batch++)
             {
-                float timestep = sampler.Timesteps[call];
-                reference.Observer = (node, rows) => activations.Observe(node, rows, timestep);
-                reference.Prepare([timestep], conditions, cancellationToken);
-                reference.Predict(0, sample, prediction, cancellationToken);
-                progress?.Report((done + (call + 1.0) / calls) / batches);
+                (int number, int first) = (batch, First(batch));
+                IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(first);
+                sampler.Draw(Predict, reference.PredictionLength, Seeds(first), (call, sample) => samples[number, call] = sample.ToArray(), cancellationToken);
+
+                void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
+                {
+                    float timestep = sampler.Timesteps[call];
+                    reference.Observer = (node, rows) => activations.Observe(node, rows, timestep);
+                    reference.Prepare([timestep], conditions, cancellationToken);
+                    reference.Predict(0, sample, prediction, cancellationToken);
+                    progress?.Report(FloatShare * (number + (call + 1.0) / calls) / batches);
+                }
             }
         }
 
-        return [.. points.Select((point, call) => new TrajectoryPoint(sampler.Timesteps[call], Finite(point.Psnr(dataRange: 2))))];
+        using IObservedNetwork quantized = quantizedNetworks(sampler.InputShapes, cancellationToken: cancellationToken);
+        for (int batch = 0; batch < batches; batch++)
+        {
+            int number = batch;
+            sampler.Draw(quantized, First(batch), Seeds(First(batch)), Compare, cancellationToken);
+
+            void Compare(int call, ReadOnlySpan<float> sample)
+            {
+                points[call].Add(samples[number, call], sample);
+                ranges[call] = ranges[call].Union(ValueRange.Of(samples[number, call]));
+                progress?.Report(FloatShare + (1 - FloatShare) * (number + (call + 1.0) / calls) / batches);
+            }
+        }
+
+        return [.. points.Select((point, call) => TrajectoryPoint.Of(sampler.Timesteps[call], point, ranges[call], run.Model.Description.DrawsLatents))];
+
+        // Behind the seeds of calibration.
+        int First(int batch) => calibration.Images + calibration.Batch + batch * sampler.Images;
+
+        ulong[] Seeds(int first) => Calibrator.SeedsOf(calibration.Seed, first, sampler.Images);
     }
 
     private static ModuleQuality Describe(SourceModel model, MatrixOp op, QuantizedModule? module, ActivationQuality activations)
@@ -86,14 +110,15 @@ public static class QualityReporter
 
     private static float[] Dequantize(QuantizedModule module)
     {
-        float[] weight = new float[module.Codes.Length];
+        sbyte[] codes = module.Codes;
+        float[] weight = new float[codes.Length];
         int columns = module.WeightScales.Length / module.OutChannels;
         foreach (ChannelSegment segment in module.Segments)
         {
             for (int o = 0; o < module.OutChannels; o++)
             {
                 int start = o * module.Depth + segment.Start * module.Taps, end = start + segment.Count * module.Taps;
-                for (int i = start; i < end; i++) weight[i] = module.WeightScales[o * columns + segment.Group] * module.Codes[i] / (module.InputChannelScales?[i % module.Depth / module.Taps] ?? 1);
+                for (int i = start; i < end; i++) weight[i] = module.WeightScales[o * columns + segment.Group] * codes[i] / (module.InputChannelScales?[i % module.Depth / module.Taps] ?? 1);
             }
         }
 

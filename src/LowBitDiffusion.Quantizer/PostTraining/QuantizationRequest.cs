@@ -1,4 +1,5 @@
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Methods;
@@ -51,11 +52,23 @@ public sealed record QuantizationRequest
     /// <summary>Guidance scale of the calibration trajectories.</summary>
     public float? GuidanceScale { get; init; }
 
-    /// <summary>Calibration trajectories.</summary>
-    public int Images { get; init; } = 64;
+    /// <summary>What the calibration trajectories show where the model takes text; null for <see cref="Sampling.PromptList.Default"/>.</summary>
+    public IReadOnlyList<string>? Prompts { get; init; }
 
-    /// <summary>Pictures drawn at once; with guidance the network sees twice as many.</summary>
-    public int Batch { get; init; } = 8;
+    /// <summary>The same, encoded elsewhere; needed where the model's text encoder is not part of this library.</summary>
+    public PromptEmbeddings? PromptEmbeddings { get; init; }
+
+    /// <summary>Rows of pixels of the calibration trajectories.</summary>
+    public int? Height { get; init; }
+
+    /// <summary>Columns of pixels of the calibration trajectories.</summary>
+    public int? Width { get; init; }
+
+    /// <summary>Calibration trajectories; null for 64, of a model that draws latents 8.</summary>
+    public int? Images { get; init; }
+
+    /// <summary>Pictures drawn at once; with guidance the network sees twice as many. Null for 8, of a model that draws latents 1.</summary>
+    public int? Batch { get; init; }
 
     /// <summary>Seed of the first picture.</summary>
     public ulong Seed { get; init; }
@@ -81,8 +94,8 @@ public sealed record QuantizationRequest
     /// <summary>How tensors that are not quantized are stored: F32, F16 or BF16.</summary>
     public DType FloatType { get; init; } = DType.F32;
 
-    /// <summary>Pictures behind the quality report's activations and trajectory; 0 for weights alone.</summary>
-    public int ReportImages { get; init; } = 8;
+    /// <summary>Pictures behind the quality report's activations and trajectory; 0 for weights alone, null for 8, of a model that draws latents 2.</summary>
+    public int? ReportImages { get; init; }
 
     /// <summary>Whether an output folder that exists is replaced.</summary>
     public bool Overwrite { get; init; }

@@ -1,6 +1,8 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.Sampling;
@@ -10,7 +12,7 @@ namespace LowBitDiffusion.Quantizer.PostTraining;
 /// <summary>Writes a quantized model as a folder of its own: the float model's folder with another network.</summary>
 public static class QuantizedModelWriter
 {
-    private static readonly JsonSerializerOptions s_json = new() { DefaultIgnoreCondition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull };
+    private static readonly JsonSerializerOptions s_json = new() { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
 
     /// <summary>Writes the folder, whole or not at all.</summary>
     /// <param name="run">The float model, how it was quantized, and the folder to write.</param>
@@ -22,15 +24,22 @@ public static class QuantizedModelWriter
     {
         SourceModel model = run.Model;
         using OutputFolder folder = OutputFolder.Create(run.Request.Output, run.Request.Overwrite);
-        Copy(Path.Combine(model.Folder.Path, "model_index.json"), Path.Combine(folder.Path, "model_index.json"));
-        foreach (string component in model.Folder.Components.Keys.Where(component => component != model.Component))
+        FileInfo[] files =
+        [
+            new(Path.Combine(model.Folder.Path, "model_index.json")),
+            .. model.Folder.Components.Keys.Where(component => component != model.Component).Select(component => new DirectoryInfo(model.Folder.ComponentPath(component)))
+                .Where(component => component.Exists).SelectMany(component => component.GetFiles()),
+        ];
+        long copied = 0, all = files.Sum(file => file.Length) + report.Bytes;
+        IProgress<double>? progress = run.Stage("writing");
+        foreach (FileInfo file in files)
         {
-            if (Directory.Exists(model.Folder.ComponentPath(component))) CopyFolder(model.Folder.ComponentPath(component), Path.Combine(folder.Path, component), run.CancellationToken);
+            Copy(file.FullName, Path.Combine(folder.Path, Path.GetRelativePath(model.Folder.Path, file.FullName)), run.CancellationToken, bytes => progress?.Report((double)(copied += bytes) / all));
         }
 
         string network = Path.Combine(folder.Path, model.Component);
         Guard(network, () => Directory.CreateDirectory(network));
-        LowBitFolder.Write(network, model.Config, Configuration(run, modules, training), [.. modules.Values], Floats(model, modules), run.Request.FloatType, run.Stage("writing"), run.CancellationToken);
+        LowBitFolder.Write(network, model.Config, Configuration(run, modules, training), [.. modules.Values], Floats(model, modules), run.Request.FloatType, new PartialProgress(progress, (double)copied / all, (double)report.Bytes / all), run.CancellationToken);
         OutputFile.WriteAllBytes(Path.Combine(folder.Path, "quality.json"), report.ToJson());
         OutputFile.WriteAllText(Path.Combine(folder.Path, "quality.txt"), report.ToText());
         if (training is not null) OutputFile.WriteAllBytes(Path.Combine(folder.Path, "training.json"), training.ToJson());
@@ -54,6 +63,9 @@ public static class QuantizedModelWriter
                 steps = run.Calibration.Sampling.Steps,
                 guidance_scale = run.Calibration.Sampling.GuidanceScale,
                 images = run.Calibration.Images,
+                prompts = run.Model.Description.TakesText ? run.Calibration.Sampling.PromptEmbeddings?.Count ?? (run.Calibration.Sampling.Prompts ?? PromptList.Default).Count : (int?)null,
+                height = run.Calibration.Sampling.Height,
+                width = run.Calibration.Sampling.Width,
                 seed = run.Calibration.Seed,
                 weight_range = NameOf(run.Request.WeightRange),
                 activation_range = NameOf(run.Calibration.Range),
@@ -83,21 +95,18 @@ public static class QuantizedModelWriter
         _ => "mse",
     };
 
-    private static void CopyFolder(string source, string target, CancellationToken cancellationToken)
+    private static void Copy(string source, string target, CancellationToken cancellationToken, Action<int> copied) => Guard(target, () =>
     {
-        Guard(target, () => Directory.CreateDirectory(target));
-        foreach (string file in Directory.GetFiles(source))
+        Directory.CreateDirectory(Path.GetDirectoryName(target)!);
+        // Not File.Copy, which would copy a read-only source's attributes and cannot be stopped.
+        using FileStream from = File.OpenRead(source), to = File.Create(target);
+        byte[] piece = new byte[1 << 20];
+        for (int length = from.Read(piece); length > 0; length = from.Read(piece))
         {
             cancellationToken.ThrowIfCancellationRequested();
-            Copy(file, Path.Combine(target, Path.GetFileName(file)));
+            to.Write(piece, 0, length);
+            copied(length);
         }
-    }
-
-    private static void Copy(string source, string target) => Guard(target, () =>
-    {
-        // Not File.Copy, which would copy a read-only source's attributes.
-        using FileStream from = File.OpenRead(source), to = File.Create(target);
-        from.CopyTo(to);
     });
 
     private static void Guard(string path, Action action)

@@ -34,18 +34,25 @@ public sealed record QuantizedWeight(sbyte[] Codes, float[] Scales, byte[]? Zero
 /// <summary>Rounds a float weight to integers: one quantizer per output channel and range of input channels.</summary>
 public static class WeightQuantizer
 {
-    /// <summary>Quantizes a weight. Output channels are worked on in parallel; the result does not depend on the number of threads.</summary>
+    /// <summary>Quantizes a weight: <see cref="Search"/>, then <see cref="Round"/>.</summary>
+    /// <inheritdoc cref="Search"/>
+    public static QuantizedWeight Quantize(ReadOnlyMemory<float> weight, TensorShape shape, WeightQuantizerOptions options, CancellationToken cancellationToken = default)
+    {
+        (float[] scales, byte[]? zeroPoints) = Search(weight, shape, options, cancellationToken);
+        return new QuantizedWeight(Round(weight, shape, options, scales, zeroPoints), scales, zeroPoints);
+    }
+
+    /// <summary>Finds a weight's quantizers. Output channels are worked on in parallel; the result does not depend on the number of threads.</summary>
     /// <param name="weight">Row-major, of <paramref name="shape"/>.</param>
     /// <param name="shape"><c>[out, in]</c> or <c>[out, in, kh, kw]</c>.</param>
     /// <param name="options">How.</param>
     /// <param name="cancellationToken">Checked between output channels.</param>
     /// <exception cref="ArgumentException">Weight, shape and options do not fit each other, or a weight is not finite; the message says which.</exception>
-    public static QuantizedWeight Quantize(ReadOnlyMemory<float> weight, TensorShape shape, WeightQuantizerOptions options, CancellationToken cancellationToken = default)
+    public static (float[] Scales, byte[]? ZeroPoints) Search(ReadOnlyMemory<float> weight, TensorShape shape, WeightQuantizerOptions options, CancellationToken cancellationToken = default)
     {
         (int start, int count)[] ranges = Ranges(shape, options);
         if (weight.Length != shape.Elements) throw new ArgumentException($"a weight of shape {shape} has {shape.Elements} elements, found {weight.Length}");
         int rows = shape[0], depth = (int)(shape.Elements / rows);
-        sbyte[] codes = new sbyte[weight.Length];
         float[] scales = new float[rows * ranges.Length];
         byte[]? zeroPoints = options.Symmetric ? null : new byte[scales.Length];
 
@@ -62,14 +69,11 @@ public static class WeightQuantizer
             {
                 int offset = row * depth + ranges[g].start, entry = row * ranges.Length + g;
                 ReadOnlySpan<float> values = weight.Span.Slice(offset, ranges[g].count);
-                Span<sbyte> target = codes.AsSpan(offset, ranges[g].count);
                 if (zeroPoints is null)
                 {
-                    SymmetricQuantizer quantizer = options.Range == RangeMethod.Mse
-                        ? RangeSearch.Symmetric(values, options.Bits).Quantizer
-                        : SymmetricQuantizer.FromMagnitude(ValueRange.Of(values).Magnitude, options.Bits);
-                    for (int i = 0; i < values.Length; i++) target[i] = (sbyte)quantizer.Quantize(values[i]);
-                    scales[entry] = quantizer.Scale;
+                    scales[entry] = options.Range == RangeMethod.Mse
+                        ? RangeSearch.Symmetric(values, options.Bits).Quantizer.Scale
+                        : SymmetricQuantizer.FromMagnitude(ValueRange.Of(values).Magnitude, options.Bits).Scale;
                 }
                 else
                 {
@@ -77,13 +81,45 @@ public static class WeightQuantizer
                     AffineQuantizer quantizer = options.Range == RangeMethod.Mse
                         ? RangeSearch.Affine(values, options.Bits).Quantizer
                         : AffineQuantizer.FromRange(range.Min, range.Max, options.Bits);
-                    for (int i = 0; i < values.Length; i++) target[i] = (sbyte)(quantizer.Quantize(values[i]) - quantizer.ZeroPoint);
-                    scales[entry] = quantizer.Scale;
-                    zeroPoints[entry] = (byte)quantizer.ZeroPoint;
+                    (scales[entry], zeroPoints[entry]) = (quantizer.Scale, (byte)quantizer.ZeroPoint);
                 }
             }
         });
-        return new QuantizedWeight(codes, scales, zeroPoints);
+        return (scales, zeroPoints);
+    }
+
+    /// <summary>Rounds a weight with the quantizers that <see cref="Search"/> has found.</summary>
+    /// <param name="weight">Row-major, of <paramref name="shape"/>.</param>
+    /// <param name="shape"><c>[out, in]</c> or <c>[out, in, kh, kw]</c>.</param>
+    /// <param name="options">As given to <see cref="Search"/>.</param>
+    /// <param name="scales">Scales <c>[N, G]</c>.</param>
+    /// <param name="zeroPoints">Zero points <c>[N, G]</c>, or null.</param>
+    /// <returns>Centred codes <c>[N, K]</c>.</returns>
+    public static sbyte[] Round(ReadOnlyMemory<float> weight, TensorShape shape, WeightQuantizerOptions options, float[] scales, byte[]? zeroPoints)
+    {
+        (int start, int count)[] ranges = Ranges(shape, options);
+        int rows = shape[0], depth = (int)(shape.Elements / rows);
+        sbyte[] codes = new sbyte[weight.Length];
+        Parallel.For(0, rows, row =>
+        {
+            for (int g = 0; g < ranges.Length; g++)
+            {
+                int offset = row * depth + ranges[g].start, entry = row * ranges.Length + g;
+                ReadOnlySpan<float> values = weight.Span.Slice(offset, ranges[g].count);
+                Span<sbyte> target = codes.AsSpan(offset, ranges[g].count);
+                if (zeroPoints is null)
+                {
+                    SymmetricQuantizer quantizer = new(scales[entry], options.Bits);
+                    for (int i = 0; i < values.Length; i++) target[i] = (sbyte)quantizer.Quantize(values[i]);
+                }
+                else
+                {
+                    AffineQuantizer quantizer = new(scales[entry], zeroPoints[entry], options.Bits);
+                    for (int i = 0; i < values.Length; i++) target[i] = (sbyte)(quantizer.Quantize(values[i]) - quantizer.ZeroPoint);
+                }
+            }
+        });
+        return codes;
     }
 
     /// <summary>The float weight that the integers stand for, <c>[N, K]</c>.</summary>

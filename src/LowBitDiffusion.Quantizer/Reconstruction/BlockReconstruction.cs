@@ -195,7 +195,7 @@ public sealed class BlockReconstruction
                 AdaRound.AddRegulariserGradient(weight.Alpha.Value, beta, _options.RegulariserWeight, weight.Alpha.Gradient, _pool);
         }
 
-        foreach (LearnedVariable learned in variables.Learned) learned.Step(_state.Iteration, _options.Iterations, _pool);
+        foreach (LearnedVariable learned in variables.Learned) learned.Step(_state.Iteration, _options.Iterations);
         return loss;
     }
 

@@ -57,9 +57,6 @@ public sealed class SourceModel : IDisposable
         }
     }
 
-    /// <summary>Whether the model draws in the latent space of an autoencoder.</summary>
-    public bool DrawsLatents => Pipeline.Autoencoder is not null;
-
     /// <summary>The pipeline that the network belongs to.</summary>
     internal DiffusionModel Pipeline { get; }
 

@@ -1,6 +1,4 @@
 using System.Runtime.Intrinsics;
-using LowBitDiffusion.Kernels.Threading;
-using LowBitDiffusion.Quantizer.Autograd;
 
 namespace LowBitDiffusion.Quantizer.Training;
 
@@ -39,55 +37,51 @@ public sealed class Adam(int length, AdamOptions? options = null)
     /// <param name="parameter">Changed in place.</param>
     /// <param name="gradient">Its gradient.</param>
     /// <param name="learningRate">Learning rate of this step.</param>
-    /// <param name="pool">Threads; null for the caller's alone.</param>
     /// <exception cref="ArgumentException">A length differs.</exception>
-    public void Step(Memory<float> parameter, ReadOnlyMemory<float> gradient, double learningRate, WorkerPool? pool = null)
+    public void Step(Span<float> parameter, ReadOnlySpan<float> gradient, double learningRate)
     {
         if (parameter.Length != FirstMoment.Length || gradient.Length != FirstMoment.Length)
             throw new ArgumentException($"expected {FirstMoment.Length} elements, found {parameter.Length} and a gradient of {gradient.Length}");
         Steps++;
         (double beta1, double beta2, double epsilon, double decay, bool decoupled) = _options;
-        double stepSize = learningRate / (1 - Math.Pow(beta1, Steps)), root = Math.Sqrt(1 - Math.Pow(beta2, Steps)), shrink = learningRate * decay;
-        Update update = new(beta1, beta2, epsilon, decoupled ? 0 : decay, decoupled ? shrink : 0, stepSize, root);
-        if (pool is null) update.Run(parameter.Span, gradient.Span, FirstMoment, SecondMoment);
-        else pool.Chunks(parameter.Length, Vectors.Grain, (start, end) => update.Run(parameter.Span[start..end], gradient.Span[start..end], FirstMoment.AsSpan(start..end), SecondMoment.AsSpan(start..end)));
+        double stepSize = learningRate / (1 - Math.Pow(beta1, Steps)), root = Math.Sqrt(1 - Math.Pow(beta2, Steps));
+        Update(parameter, gradient, new Settings(learningRate, stepSize, root, beta1, beta2, epsilon, decay, decoupled));
     }
 
-    /// <summary>One step for a range of elements, in double precision, four at a time.</summary>
-    private sealed record Update(double Beta1, double Beta2, double Epsilon, double Decay, double Shrink, double StepSize, double Root)
+    private void Update(Span<float> parameter, ReadOnlySpan<float> gradient, Settings settings)
     {
-        public void Run(Span<float> parameter, ReadOnlySpan<float> gradient, Span<float> first, Span<float> second)
+        int lanes = Vector512<double>.Count, i = 0;
+        for (; i <= parameter.Length - lanes; i += lanes)
         {
-            int i = 0;
-            for (; i <= parameter.Length - Vector128<float>.Count; i += Vector128<float>.Count)
-            {
-                Vector256<double> p = Load(parameter[i..]), g = Load(gradient[i..]), m = Load(first[i..]), v = Load(second[i..]);
-                p -= p * Shrink;
-                g += p * Decay;
-                m = m * Beta1 + g * (1 - Beta1);
-                v = v * Beta2 + g * (1 - Beta2) * g;
-                Store(m, first[i..]);
-                Store(v, second[i..]);
-                Store(p - m * StepSize / (Vector256.Sqrt(v) / Root + Vector256.Create(Epsilon)), parameter[i..]);
-            }
-
-            for (; i < parameter.Length; i++)
-            {
-                double p = parameter[i], g = gradient[i];
-                p -= p * Shrink;
-                g += p * Decay;
-                double m = first[i] * Beta1 + g * (1 - Beta1), v = second[i] * Beta2 + g * (1 - Beta2) * g;
-                (first[i], second[i]) = ((float)m, (float)v);
-                parameter[i] = (float)(p - m * StepSize / (Math.Sqrt(v) / Root + Epsilon));
-            }
+            Vector512<double> p = Wide(parameter[i..]), g = Wide(gradient[i..]), m = Wide(FirstMoment.AsSpan(i)), v = Wide(SecondMoment.AsSpan(i));
+            if (settings.Decoupled) p -= settings.Rate * settings.Decay * p;
+            else g += settings.Decay * p;
+            m = settings.Beta1 * m + (1 - settings.Beta1) * g;
+            v = settings.Beta2 * v + (1 - settings.Beta2) * g * g;
+            Narrow(m, FirstMoment.AsSpan(i));
+            Narrow(v, SecondMoment.AsSpan(i));
+            Narrow(p - settings.StepSize * m / (Vector512.Sqrt(v) / Vector512.Create(settings.Root) + Vector512.Create(settings.Epsilon)), parameter[i..]);
         }
 
-        private static Vector256<double> Load(ReadOnlySpan<float> values)
+        for (; i < parameter.Length; i++)
         {
-            (Vector128<double> low, Vector128<double> high) = Vector128.Widen(Vector128.Create(values));
-            return Vector256.Create(low, high);
+            double p = parameter[i], g = gradient[i];
+            if (settings.Decoupled) p -= settings.Rate * settings.Decay * p;
+            else g += settings.Decay * p;
+            double m = settings.Beta1 * FirstMoment[i] + (1 - settings.Beta1) * g, v = settings.Beta2 * SecondMoment[i] + (1 - settings.Beta2) * g * g;
+            FirstMoment[i] = (float)m;
+            SecondMoment[i] = (float)v;
+            parameter[i] = (float)(p - settings.StepSize * m / (Math.Sqrt(v) / settings.Root + settings.Epsilon));
         }
-
-        private static void Store(Vector256<double> values, Span<float> target) => Vector128.Narrow(values.GetLower(), values.GetUpper()).CopyTo(target);
     }
+
+    private static Vector512<double> Wide(ReadOnlySpan<float> values)
+    {
+        (Vector256<double> low, Vector256<double> high) = Vector256.Widen(Vector256.Create(values[..Vector256<float>.Count]));
+        return Vector512.Create(low, high);
+    }
+
+    private static void Narrow(Vector512<double> values, Span<float> target) => Vector256.Narrow(values.GetLower(), values.GetUpper()).CopyTo(target);
+
+    private readonly record struct Settings(double Rate, double StepSize, double Root, double Beta1, double Beta2, double Epsilon, double Decay, bool Decoupled);
 }

@@ -1,4 +1,3 @@
-using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Quantizer.Autograd;
 
 namespace LowBitDiffusion.Quantizer.Training;
@@ -26,10 +25,9 @@ internal sealed class LearnedVariable(Variable variable, double rate, RateSchedu
     /// <summary>Made when its turn comes.</summary>
     public Adam Optimizer => _optimizer ??= new Adam(Variable.Value.Length, options);
 
-    /// <summary>Makes an update, with all threads where a pool is given.</summary>
-    public void Step(int iteration, int iterations, WorkerPool? pool = null)
+    public void Step(int iteration, int iterations)
     {
-        Optimizer.Step(Variable.Value, Variable.Gradient, schedule(Rate, iteration, iterations), pool);
+        Optimizer.Step(Variable.Value, Variable.Gradient, schedule(Rate, iteration, iterations));
         Variable.Limit();
     }
 

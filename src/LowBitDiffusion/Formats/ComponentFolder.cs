@@ -1,4 +1,5 @@
 using LowBitDiffusion.Formats.Checkpoints;
+using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Formats;
 
@@ -22,8 +23,8 @@ public sealed class ComponentFolder : IDisposable
         "pytorch_model.bin",
     ];
 
-    private ComponentFolder(string path, JsonConfig config, QuantizationConfig? quantization, ITensorSource weights)
-        => (Path, Config, Quantization, Weights) = (path, config, quantization, weights);
+    private ComponentFolder(string path, JsonConfig config, QuantizationConfig? quantization, PredictionCorrection? correction, ITensorSource weights)
+        => (Path, Config, Quantization, Correction, Weights) = (path, config, quantization, correction, weights);
 
     /// <summary>Name of the weight file that is written.</summary>
     public static string WeightFile => s_weightFiles[0];
@@ -43,6 +44,9 @@ public sealed class ComponentFolder : IDisposable
     /// <summary>What <c>config.json</c> says of quantized modules; null for a float network.</summary>
     public QuantizationConfig? Quantization { get; }
 
+    /// <summary>Correction of what the network predicts, from <c>prediction_correction.json</c>; null if there is none.</summary>
+    public PredictionCorrection? Correction { get; }
+
     /// <summary>The weights, in one file or several; closed with this.</summary>
     public ITensorSource Weights { get; }
 
@@ -53,14 +57,14 @@ public sealed class ComponentFolder : IDisposable
         if (!Directory.Exists(path)) throw new ModelFormatException(path, null, "no such folder");
         JsonConfig config = JsonConfig.Open(System.IO.Path.Combine(path, "config.json"));
         QuantizationConfig? quantization = config.GetObject("quantization_config") is { } quantized ? QuantizationConfig.Read(quantized) : null;
-        return new ComponentFolder(path, config, quantization, OpenWeights(path));
+        return new ComponentFolder(path, config, quantization, PredictionCorrectionFile.Read(path), OpenWeights(path));
     }
 
     /// <summary>A network that is not a folder.</summary>
     /// <param name="path">Where it is, for messages.</param>
     /// <param name="config">Its configuration.</param>
     /// <param name="weights">Its weights; closed with the result.</param>
-    internal static ComponentFolder Of(string path, JsonConfig config, ITensorSource weights) => new(path, config, null, weights);
+    internal static ComponentFolder Of(string path, JsonConfig config, ITensorSource weights) => new(path, config, null, null, weights);
 
     /// <summary>Whether a folder holds weights in a form that can be read.</summary>
     internal static bool HasWeights(string path) => s_weightFiles.Any(name => File.Exists(System.IO.Path.Combine(path, name)));

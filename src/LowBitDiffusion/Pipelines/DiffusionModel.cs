@@ -39,6 +39,8 @@ internal sealed class DiffusionModel : IDisposable
                 Autoencoder = Owned(new LatentAutoencoder(new ModelComponent(folder, autoencoder, [nameof(AutoencoderKL), nameof(VQModel)], Pool, mostIdle)));
             IReadOnlyDictionary<string, TensorShape> inputs = Denoiser.Network.NativeInputs(1);
             CheckInputs(inputs);
+            if (Denoiser.Correction is { } correction && correction.Channels != inputs["sample"].Channels)
+                throw new ModelFormatException(Path.Combine(folder.Path, denoiser, PredictionCorrectionFile.Name), "channels", $"expected the network's {inputs["sample"].Channels}, found {correction.Channels}");
             if (Class.Text is TextSource.Clip or TextSource.ClipPair && folder.Components.ContainsKey("text_encoder"))
                 Text = Owned(new PromptEncoder(folder, Class.Text, inputs["encoder_hidden_states"].Channels, inputs.TryGetValue("text_embeds", out TensorShape? pooled) ? pooled.Channels : 0, Pool, mostIdle));
             ZerosForNoPrompt = Class.Text == TextSource.ClipPair && folder.Index.GetBool("force_zeros_for_empty_prompt", true);
@@ -199,6 +201,7 @@ internal sealed class DiffusionModel : IDisposable
             Height = sample[2] * factor,
             Width = sample[3] * factor,
             SizeMultiple = factor,
+            DrawsLatents = Autoencoder is not null,
             TakesText = Class.Text != TextSource.None,
             HasTextEncoder = Text is not null,
             // The null label is the last one: it is never asked for by name.
@@ -209,11 +212,5 @@ internal sealed class DiffusionModel : IDisposable
             DefaultGuidanceScale = folder.DefaultGuidanceScale ?? Class.GuidanceScale,
             QuantizationMethod = Denoiser.QuantizationMethod,
         };
-    }
-
-    /// <summary>Progress of one part among several; its parts report from several threads.</summary>
-    private sealed class PartialProgress(IProgress<double>? whole, double start, double share) : IProgress<double>
-    {
-        public void Report(double value) => whole?.Report(start + share * value);
     }
 }

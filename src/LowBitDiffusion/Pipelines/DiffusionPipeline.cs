@@ -61,8 +61,13 @@ public sealed class DiffusionPipeline : IAsyncDisposable, IDisposable
     /// <param name="cancellationToken">Takes effect within one layer.</param>
     /// <returns>One image per label or count, in order.</returns>
     /// <exception cref="InvalidRequestException">The request does not fit the model; the message says what does.</exception>
-    public async Task<IReadOnlyList<GeneratedImage>> GenerateAsync(
-        GenerationRequest request, IProgress<GenerationProgress>? progress = null, CancellationToken cancellationToken = default)
+    public Task<IReadOnlyList<GeneratedImage>> GenerateAsync(
+        GenerationRequest request, IProgress<GenerationProgress>? progress = null, CancellationToken cancellationToken = default) =>
+        GenerateAsync(request, observer: null, progress, cancellationToken);
+
+    /// <summary>Draws images and shows the samples after every call.</summary>
+    internal async Task<IReadOnlyList<GeneratedImage>> GenerateAsync(
+        GenerationRequest request, SampleObserver? observer, IProgress<GenerationProgress>? progress, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         GenerationPlan plan = await Task.Run(() => GenerationPlan.Create(request, _model), cancellationToken).ConfigureAwait(false);
@@ -70,7 +75,7 @@ public sealed class DiffusionPipeline : IAsyncDisposable, IDisposable
         await Task.Run(
             () =>
             {
-                foreach (GenerationUpdate update in new GenerationRun(_model, plan, previews: false, cancellationToken).Updates())
+                foreach (GenerationUpdate update in new GenerationRun(_model, plan, previews: false, cancellationToken) { Observer = observer }.Updates())
                 {
                     progress?.Report(update.Progress);
                     images.AddRange(update.Finished);

@@ -1,5 +1,6 @@
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Imaging;
+using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Randomness;
 using LowBitDiffusion.Schedulers;
 
@@ -25,6 +26,8 @@ internal sealed class GenerationPlan
         Guided = (Labels.Count > 0 || Text is not null) && Guidance != 1;
         if (Guided && Labels.Count > 0 && description.NullLabel is null) throw new InvalidRequestException("guidance", $"expected 1, because the model has no null label, found {Guidance}");
         if (Guided) Text?.CheckGuidance(Guidance);
+        if (Correction is { } correction && correction.GuidanceScale != (Guided ? Guidance : 1))
+            throw new InvalidRequestException("guidance", $"expected {correction.GuidanceScale}, for which the correction of the model's predictions was collected, found {(Guided ? Guidance : 1)}; 'lbd correct' collects another or removes it");
         if (!(request.Eta is >= 0 and <= 1)) throw new InvalidRequestException("eta", $"expected 0 to 1, found {request.Eta}");
         Eta = request.Eta;
         NoiseSource = request.NoiseSource;
@@ -69,6 +72,9 @@ internal sealed class GenerationPlan
 
     /// <summary>Whether the network sees every image twice.</summary>
     public bool Guided { get; }
+
+    /// <summary>Correction of what the network predicts; null for none.</summary>
+    public PredictionCorrection? Correction => _model.Denoiser.Correction;
 
     /// <summary>DDIM's η.</summary>
     public float Eta { get; }
@@ -126,7 +132,7 @@ internal sealed class GenerationPlan
 
     /// <summary>A scheduler for a batch.</summary>
     public IScheduler CreateScheduler(int count) =>
-        SchedulerFactory.Create(SchedulerConfig, new SamplingRun(Steps, count, count * (int)SampleShape.Elements) { Eta = Eta });
+        SchedulerFactory.Create(SchedulerConfig, new SamplingRun(Steps, count, count * (int)SampleShape.Elements) { Eta = Eta, PredictionNoise = Correction is null ? null : Correction.DeviationAt });
 
     /// <summary>What the network is told of every image.</summary>
     /// <param name="encoded">Encoded prompts; needed where <see cref="TextPlan.NeedsEncoder"/>.</param>

@@ -5,6 +5,14 @@ using LowBitDiffusion.Schedulers;
 
 namespace LowBitDiffusion.Pipelines;
 
+/// <summary>Told the samples of a batch after every call of the sampler.</summary>
+/// <param name="first">The batch's first image.</param>
+/// <param name="count">Its images.</param>
+/// <param name="call">The call, from 0.</param>
+/// <param name="timestep">Its timestep.</param>
+/// <param name="samples"><c>[count, C, h, w]</c>, as the sampler has them; valid while it is told.</param>
+internal delegate void SampleObserver(int first, int count, int call, float timestep, ReadOnlySpan<float> samples);
+
 /// <summary>One request being drawn: texts and the initial image are encoded once, then batches are sampled and decoded one after the other.</summary>
 internal sealed class GenerationRun(DiffusionModel model, GenerationPlan plan, bool previews, CancellationToken cancellationToken)
 {
@@ -14,6 +22,9 @@ internal sealed class GenerationRun(DiffusionModel model, GenerationPlan plan, b
     private double _done;
     private double _work;
     private int _finished;
+
+    /// <summary>Told the samples after every call.</summary>
+    public SampleObserver? Observer { get; init; }
 
     /// <summary>Does the work, as far as updates are taken.</summary>
     public IEnumerable<GenerationUpdate> Updates()
@@ -74,8 +85,10 @@ internal sealed class GenerationRun(DiffusionModel model, GenerationPlan plan, b
         {
             scheduler.ScaleModelInput(call, sample, scaled);
             denoiser.Predict(call - plan.FirstCall, scaled, prediction, cancellationToken);
+            plan.Correction?.Apply(scheduler.Timesteps[call], prediction, count, _imageLength);
             IReadOnlyList<Image> preview = previews ? Preview(scheduler, call, prediction, sample, count) : [];
             scheduler.Step(call, prediction, sample, noise);
+            Observer?.Invoke(first, count, call - plan.FirstCall, scheduler.Timesteps[call], sample);
             bool complete = call == plan.Calls - 1 && model.Autoencoder is null;
             if (complete) _finished += count;
             yield return Update(

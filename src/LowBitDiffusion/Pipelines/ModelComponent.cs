@@ -3,6 +3,7 @@ using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Pipelines;
 
@@ -58,6 +59,9 @@ internal sealed class ModelComponent : IDisposable
 
     /// <summary>How it was quantized; null for a float network.</summary>
     public string? QuantizationMethod => _files.Component.Quantization?.Method;
+
+    /// <summary>Correction of what it predicts; null for none.</summary>
+    public PredictionCorrection? Correction => Files.Component.Correction;
 
     /// <summary>Bytes of packed weights now in memory.</summary>
     public long WeightBytes

@@ -24,6 +24,9 @@ public sealed record ModelDescription
     /// <summary>What rows and columns must be multiples of.</summary>
     public required int SizeMultiple { get; init; }
 
+    /// <summary>Whether images are drawn in the latent space of an autoencoder.</summary>
+    public required bool DrawsLatents { get; init; }
+
     /// <summary>Whether images are drawn after a text.</summary>
     public required bool TakesText { get; init; }
 

@@ -75,6 +75,16 @@ public sealed class PromptEmbeddings
         return new PromptEmbeddings(source.Origin, tensors);
     }
 
+    /// <summary>Some of the prompts.</summary>
+    /// <param name="prompts">Their numbers, from 0; a number may come several times.</param>
+    public PromptEmbeddings Select(IReadOnlyList<int> prompts) => new(Origin, Tensors.ToDictionary(tensor => tensor.Key, tensor =>
+    {
+        (TensorShape shape, float[] values) = tensor.Value;
+        if (tensor.Key.StartsWith(Negative, StringComparison.Ordinal)) return tensor.Value;
+        int length = values.Length / shape[0];
+        return (shape.With(0, prompts.Count), prompts.SelectMany(prompt => values[(prompt * length)..((prompt + 1) * length)]).ToArray());
+    }));
+
     /// <summary>One prompt's rows by the name of the network's input.</summary>
     internal Dictionary<string, float[]> Prompt(int index) => Rows("", index);
 

@@ -82,7 +82,7 @@ public sealed class QuantizedModule
         Name = Name,
         WeightShape = WeightShape,
         WeightBits = WeightBits,
-        Codes = Codes,
+        CodesReader = ReadCodes,
         WeightScales = WeightScales,
         WeightZeroPoints = WeightZeroPoints,
         GroupSize = GroupSize,

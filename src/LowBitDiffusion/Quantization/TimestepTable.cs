@@ -58,20 +58,23 @@ public sealed class TimestepTable
     public bool IsStatic => _timesteps.Length == 1;
 
     /// <summary>The entry for a timestep: the nearest calibrated one; of two equally near the smaller.</summary>
-    public int IndexOf(float timestep)
-    {
-        int index = Array.BinarySearch(_timesteps, timestep);
-        if (index >= 0) return index;
-        int above = ~index;
-        if (above == 0) return 0;
-        if (above == _timesteps.Length) return above - 1;
-        return timestep - _timesteps[above - 1] <= _timesteps[above] - timestep ? above - 1 : above;
-    }
+    public int IndexOf(float timestep) => IndexOf(_timesteps, timestep);
 
     /// <summary>Scale and zero point of a segment at a timestep.</summary>
     public (float Scale, int ZeroPoint) At(float timestep, int segment = 0)
     {
         int i = IndexOf(timestep) * Segments + segment;
         return (_scales[i], _zeroPoints[i]);
+    }
+
+    /// <summary>The index of the nearest of some ascending timesteps; of two equally near the smaller.</summary>
+    internal static int IndexOf(float[] timesteps, float timestep)
+    {
+        int index = Array.BinarySearch(timesteps, timestep);
+        if (index >= 0) return index;
+        int above = ~index;
+        if (above == 0) return 0;
+        if (above == timesteps.Length) return above - 1;
+        return timestep - timesteps[above - 1] <= timesteps[above] - timestep ? above - 1 : above;
     }
 }

@@ -55,6 +55,7 @@ internal sealed class DdimScheduler : Scheduler
         SampleMath.Combine(sample, previous.Alpha, _original, direction, _epsilon);
         if (_eta == 0) return;
         noise.FillNormal(_epsilon);
-        sample.Add(deviation, _epsilon);
+        double ofPrediction = previous.Alpha * level.Original(Prediction).OfPrediction + direction * level.Noise(Prediction).OfPrediction;
+        sample.Add(Remaining(deviation, CarriedNoise(call, ofPrediction)), _epsilon);
     }
 }

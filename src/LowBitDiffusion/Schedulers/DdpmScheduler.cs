@@ -78,17 +78,18 @@ internal sealed class DdpmScheduler : Scheduler
         SampleMath.Combine(sample, Math.Sqrt(alpha) * nextVariance / variance, sample, next.Alpha * beta / variance, _original);
         if (!NeedsNoise(call)) return;
         noise.FillNormal(_noise);
+        double carried = CarriedNoise(call, next.Alpha * beta / variance * level.Original(Prediction).OfPrediction);
         double small = Math.Max(nextVariance / variance * beta, SmallestVariance);
-        if (_kind == Variance.LearnedRange) AddLearned(sample, Math.Log(small), Math.Log(beta));
-        else sample.Add(Math.Sqrt(_kind == Variance.Large ? beta : small), _noise);
+        if (_kind == Variance.LearnedRange) AddLearned(sample, Math.Log(small), Math.Log(beta), carried);
+        else sample.Add(Remaining(Math.Sqrt(_kind == Variance.Large ? beta : small), carried), _noise);
     }
 
-    private void AddLearned(Span<float> sample, double logSmall, double logLarge)
+    private void AddLearned(Span<float> sample, double logSmall, double logLarge, double carried)
     {
         for (int i = 0; i < sample.Length; i++)
         {
             double fraction = (_learned[i] + 1.0) / 2;
-            sample[i] += (float)Math.Exp((fraction * logLarge + (1 - fraction) * logSmall) / 2) * _noise[i];
+            sample[i] += (float)Remaining(Math.Exp((fraction * logLarge + (1 - fraction) * logSmall) / 2), carried) * _noise[i];
         }
     }
 }

@@ -24,7 +24,7 @@ internal sealed class EulerAncestralScheduler(SchedulerConfig config, SamplingRu
         ToNoise(Level(call), prediction, sample, _scratch);
         sample.Add(down - from, _scratch);
         noise.FillNormal(_scratch);
-        sample.Add(Math.Sqrt(upSquared), _scratch);
+        sample.Add(Remaining(Math.Sqrt(upSquared), CarriedNoise(call, (down - from) * Level(call).Noise(Prediction).OfPrediction)), _scratch);
     }
 
     private static SigmaPlan Plan(SchedulerConfig config, SamplingRun run) =>

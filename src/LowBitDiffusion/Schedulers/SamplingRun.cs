@@ -17,4 +17,10 @@ public sealed record SamplingRun(int Steps, int Batch, int SampleLength)
 
     /// <summary>LCM's <c>original_inference_steps</c>: the grid its steps are picked from. Null for the configuration's.</summary>
     public int? OriginalSteps { get; init; }
+
+    /// <summary>
+    /// Deviation of the noise that the prediction of a timestep carries, null for none. What of it reaches the next sample, DDIM with η, DDPM and Euler ancestral add less (PTQD: He et al. 2023);
+    /// others ignore it.
+    /// </summary>
+    public Func<float, double>? PredictionNoise { get; init; }
 }

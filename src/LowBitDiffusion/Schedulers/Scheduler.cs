@@ -13,6 +13,7 @@ internal abstract class Scheduler : IScheduler
     private readonly int _sampleLength;
     private readonly float[] _timesteps;
     private readonly NoiseLevel[] _levels;
+    private readonly Func<float, double>? _predictionNoise;
     private float[] _mean = [];
     private int? _lastCall;
 
@@ -21,7 +22,7 @@ internal abstract class Scheduler : IScheduler
     /// <param name="plan">The model calls.</param>
     protected Scheduler(SamplingRun run, CallPlan plan)
     {
-        (_batch, _sampleLength, _timesteps, _levels) = (run.Batch, run.SampleLength, plan.Timesteps, plan.Levels);
+        (_batch, _sampleLength, _timesteps, _levels, _predictionNoise) = (run.Batch, run.SampleLength, plan.Timesteps, plan.Levels, run.PredictionNoise);
         (Prediction, Timesteps) = (plan.Prediction, Array.AsReadOnly(plan.Timesteps));
     }
 
@@ -119,6 +120,14 @@ internal abstract class Scheduler : IScheduler
         ToOriginal(level, prediction, sample, noise);
         SampleMath.Combine(noise, 1 / level.Sigma, sample, -level.Alpha / level.Sigma, noise);
     }
+
+    /// <summary>Deviation of the noise that comes into the next sample with the prediction.</summary>
+    /// <param name="call">The call.</param>
+    /// <param name="ofPrediction">The prediction's coefficient in the next sample.</param>
+    protected double CarriedNoise(int call, double ofPrediction) => _predictionNoise is null ? 0 : Math.Abs(ofPrediction) * _predictionNoise(_timesteps[call]);
+
+    /// <summary>What is left to add of a noise when some is there already: <c>√max(s² − c², 0)</c>.</summary>
+    protected static double Remaining(double deviation, double carried) => carried == 0 ? deviation : Math.Sqrt(Math.Max(deviation * deviation - carried * carried, 0));
 
     // [N, 2C, H, W] holds mean and variance image by image, so the mean of a batch is not contiguous.
     private ReadOnlySpan<float> Mean(ReadOnlySpan<float> prediction)

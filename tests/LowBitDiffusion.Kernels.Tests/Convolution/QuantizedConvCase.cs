@@ -1,4 +1,5 @@
 using LowBitDiffusion.Kernels.Convolution;
+using LowBitDiffusion.Kernels.Numerics;
 
 namespace LowBitDiffusion.Kernels.Tests.Convolution;
 
@@ -60,6 +61,21 @@ public sealed record QuantizedConvCase(string Name, int Channels, int OutChannel
 
     /// <summary>Elements between the end of an output row and the next.</summary>
     public int OutputGap { get; init; }
+
+    /// <summary>Whether the second half of the output channels gates the first.</summary>
+    public bool Gated { get; init; }
+
+    /// <summary>The function before the output becomes codes; null where it stays floats.</summary>
+    public Activation? CodesOf { get; init; }
+
+    /// <summary>Largest code of the output.</summary>
+    public int MaxCode { get; init; } = 255;
+
+    /// <summary>Whether every output channel has a scale of its own.</summary>
+    public bool ChannelScales { get; init; }
+
+    /// <summary>Channels of an output row.</summary>
+    public int Produced => Gated ? OutChannels / 2 : OutChannels;
 
     public ConvGeometry Geometry => new(
         Batch, Image.Height + Padding.Top + Padding.Bottom, Image.Width + Padding.Left + Padding.Right,
@@ -126,6 +142,25 @@ public sealed record QuantizedConvCase(string Name, int Channels, int OutChannel
         yield return new("residual", 8, 21) { Residual = true, Batch = 3, OutputGap = 1 };
         yield return new("everything", 13, 50) { ImageVector = true, Residual = true, OutputScale = 0.70710677f, Batch = 2, Kernel = (3, 3), Padding = same };
         yield return new("no bias", 8, 21) { Bias = false };
+
+        foreach (Activation activation in Enum.GetValues<Activation>()) yield return Linear(29, 24, 50) with { Name = $"codes of {activation}", CodesOf = activation };
+        yield return new("codes of everything", 13, 50) { ImageVector = true, Residual = true, OutputScale = 0.70710677f, Batch = 2, OutputGap = 5, CodesOf = Activation.None, MaxCode = 15 };
+        yield return Linear(140, 24, 33) with { Name = "codes, a scale a channel", CodesOf = Activation.Gelu, ChannelScales = true, MaxCode = 63 };
+        yield return Linear(1, 24, 3) with { Name = "codes of one row", CodesOf = Activation.None };
+        yield return Linear(131, 20, 96) with { Name = "gated", Gated = true, OutputGap = 3 };
+        yield return Linear(131, 20, 64) with { Name = "codes of a gate", Gated = true, CodesOf = Activation.None };
+        yield return new("codes of a gate, 3×3, two segments, no bias", 12, 64)
+        {
+            Gated = true,
+            CodesOf = Activation.None,
+            ChannelScales = true,
+            OutputGap = 1,
+            Bias = false,
+            Segments = [8, 4],
+            Kernel = (3, 3),
+            Padding = same,
+            Codes = CodeRange.FourBitWithZeroPoints,
+        };
 
         foreach (CodeRange range in Enum.GetValues<CodeRange>())
         {

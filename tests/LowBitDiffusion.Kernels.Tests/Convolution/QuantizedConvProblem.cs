@@ -1,5 +1,7 @@
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.Memory;
+using LowBitDiffusion.Kernels.Numerics;
+using LowBitDiffusion.Kernels.Staging;
 using LowBitDiffusion.Kernels.Tests.Memory;
 using LowBitDiffusion.Kernels.Threading;
 
@@ -9,6 +11,11 @@ namespace LowBitDiffusion.Kernels.Tests.Convolution;
 internal sealed unsafe class QuantizedConvProblem
 {
     private const float Untouched = -12345.5f;
+
+    /// <summary>What is found where no code was written.</summary>
+    private const byte UntouchedCode = 77;
+
+    private static readonly ChannelQuantizer s_quantizer = new(11.3f, 9);
 
     private readonly QuantizedConvCase _case;
     private readonly ConvGeometry _geometry;
@@ -21,6 +28,7 @@ internal sealed unsafe class QuantizedConvProblem
     private readonly float[]? _bias;
     private readonly float[]? _imageVector;
     private readonly float[] _residual;
+    private readonly float[] _inverseScales;
     private readonly int _outputStride;
 
     internal QuantizedConvProblem(QuantizedConvCase definition)
@@ -34,7 +42,8 @@ internal sealed unsafe class QuantizedConvProblem
         _weightScales = Floats(_segments.Length * definition.OutChannels, 0.001f, 0.02f);
         _bias = definition.Bias ? Floats(definition.OutChannels, -1, 1) : null;
         _imageVector = definition.ImageVector ? Floats(definition.Batch * definition.OutChannels, -1, 1) : null;
-        _outputStride = definition.OutChannels + definition.OutputGap;
+        _inverseScales = Floats(definition.Produced, 2, 40);
+        _outputStride = definition.Produced + definition.OutputGap;
         _residual = Floats(_geometry.Rows * _outputStride, -1, 1);
         _codes = new sbyte[definition.OutChannels * _geometry.Depth];
         for (int i = 0; i < _codes.Length; i++) _codes[i] = Weight(i);
@@ -76,27 +85,17 @@ internal sealed unsafe class QuantizedConvProblem
         }
     }
 
-    /// <summary>Rows of the output with the gaps between them.</summary>
+    /// <summary>Rows of the output with the gaps between them; codes as numbers.</summary>
     internal float[] Expected()
     {
         float[] output = Output();
         for (int row = 0; row < _geometry.Rows; row++)
         {
-            int image = row / (_geometry.OutHeight * _geometry.OutWidth);
-            for (int o = 0; o < _geometry.OutChannels; o++)
+            for (int o = 0; o < _case.Produced; o++)
             {
-                float value = 0;
-                for (int s = 0; s < _segments.Length; s++)
-                {
-                    float scale = _inputScales[s] * _weightScales[(s * _geometry.OutChannels) + o];
-                    float term = (float)(int)CentredSum(row, o, _segments[s], _zeroPoints[s]) * scale;
-                    value = s == 0 ? term : value + term;
-                }
-
-                if (_bias is not null) value += _bias[o];
-                if (_imageVector is not null) value += _imageVector[(image * _geometry.OutChannels) + o];
-                if (_case.Residual) value += _residual[(row * _outputStride) + o];
-                output[(row * _outputStride) + o] = value * _case.OutputScale;
+                float value = Value(row, o);
+                if (_case.Gated) value *= GeluActivation.Invoke<Simd1, float>(Value(row, _case.Produced + o));
+                output[(row * _outputStride) + o] = _case.CodesOf is { } activation ? Code(Activated(activation, value), o) : value;
             }
         }
 
@@ -104,7 +103,9 @@ internal sealed unsafe class QuantizedConvProblem
     }
 
     internal PackedWeights Pack(QuantizedConvKernel kernel) =>
-        kernel.Pack(_codes, _case.Shape, _case.Segments is null ? [] : _segments, _weightScales);
+        kernel.Pack(
+            Ordered(kernel, _codes, _geometry.Depth), _case.Shape, _case.Segments is null ? [] : _segments,
+            [.. Enumerable.Range(0, _segments.Length).SelectMany(s => Ordered(kernel, _weightScales[(s * _case.OutChannels)..((s + 1) * _case.OutChannels)], 1))]);
 
     internal float[] Run(QuantizedConvKernel kernel, WorkerPool pool)
     {
@@ -120,11 +121,15 @@ internal sealed unsafe class QuantizedConvProblem
         _input.CopyTo(image, 0);
         using GuardedMemory input = GuardedMemory.Of<byte>(image), zeroPoints = GuardedMemory.Of<byte>(_zeroPoints);
         using GuardedMemory inputScales = GuardedMemory.Of<float>(_inputScales);
-        using GuardedMemory? bias = _bias is null ? null : GuardedMemory.Of<float>(_bias);
+        using GuardedMemory? bias = _bias is null ? null : GuardedMemory.Of<float>(Ordered(kernel, _bias, 1));
         using GuardedMemory? vector = _imageVector is null ? null : GuardedMemory.Of<float>(_imageVector);
         // The last row has no gap behind it.
         float[] initial = Output();
-        using GuardedMemory output = GuardedMemory.Of<float>(initial.AsSpan(0, initial.Length - _case.OutputGap));
+        int length = initial.Length - _case.OutputGap;
+        byte[] untouched = new byte[length];
+        untouched.AsSpan().Fill(UntouchedCode);
+        using GuardedMemory output = GuardedMemory.Of<float>(initial.AsSpan(0, length)), codes = GuardedMemory.Of<byte>(untouched);
+        using GuardedMemory inverseScales = GuardedMemory.Of<float>(_inverseScales);
         QuantizedConvArguments arguments = new()
         {
             Geometry = _geometry,
@@ -142,16 +147,57 @@ internal sealed unsafe class QuantizedConvProblem
                 OutputScale = _case.OutputScale,
                 Output = (float*)output.Pointer,
                 OutputStride = _outputStride,
+                Gated = _case.Gated,
+                Codes = _case.CodesOf is null ? null : codes.Pointer,
+                Activation = _case.CodesOf ?? Activation.None,
+                Quantizer = s_quantizer,
+                InverseScales = _case.ChannelScales ? (float*)inverseScales.Pointer : null,
+                MaxCode = _case.MaxCode,
             },
         };
         for (int i = 0; i < repeats; i++) kernel.Run(pool, arguments);
-        return new Span<float>(output.Pointer, initial.Length - _case.OutputGap).ToArray();
+        return _case.CodesOf is null ? new Span<float>(output.Pointer, length).ToArray() : [.. new Span<byte>(codes.Pointer, length).ToArray().Select(code => (float)code)];
+    }
+
+    private float Value(int row, int o)
+    {
+        float value = 0;
+        for (int s = 0; s < _segments.Length; s++)
+        {
+            float scale = _inputScales[s] * _weightScales[(s * _geometry.OutChannels) + o];
+            float term = (float)(int)CentredSum(row, o, _segments[s], _zeroPoints[s]) * scale;
+            value = s == 0 ? term : value + term;
+        }
+
+        if (_bias is not null) value += _bias[o];
+        if (_imageVector is not null) value += _imageVector[(row / (_geometry.OutHeight * _geometry.OutWidth) * _geometry.OutChannels) + o];
+        if (_case.Residual) value += _residual[(row * _outputStride) + o];
+        return value * _case.OutputScale;
+    }
+
+    private float Code(float value, int o) =>
+        Math.Clamp(MathF.Round(value * (_case.ChannelScales ? _inverseScales[o] : s_quantizer.InverseScale)) + s_quantizer.ZeroPoint, 0, _case.MaxCode);
+
+    private static float Activated(Activation activation, float value) => activation switch
+    {
+        Activation.Silu => SiluActivation.Invoke<Simd1, float>(value),
+        Activation.Gelu => GeluActivation.Invoke<Simd1, float>(value),
+        Activation.GeluTanh => GeluTanhActivation.Invoke<Simd1, float>(value),
+        Activation.QuickGelu => QuickGeluActivation.Invoke<Simd1, float>(value),
+        _ => value,
+    };
+
+    /// <summary>What belongs to the output channels, in the order in which the kernel packs them.</summary>
+    private T[] Ordered<T>(QuantizedConvKernel kernel, T[] channels, int length)
+    {
+        if (!_case.Gated) return channels;
+        return [.. Enumerable.Range(0, _case.OutChannels).SelectMany(place => channels.AsSpan(kernel.GatedChannel(place, _case.OutChannels) * length, length).ToArray())];
     }
 
     private float[] Output()
     {
         float[] output = new float[_geometry.Rows * _outputStride];
-        output.AsSpan().Fill(Untouched);
+        output.AsSpan().Fill(_case.CodesOf is null ? Untouched : UntouchedCode);
         if (!_case.Residual) return output;
         for (int row = 0; row < _geometry.Rows; row++)
         {

@@ -105,7 +105,7 @@ internal sealed class GoldenTrainingTests
         {
             if (name.EndsWith("cosine", StringComparison.Ordinal))
                 Assert.That(Schedules.Cosine(settings.GetProperty("lr").GetDouble(), step, rates.Length), Is.EqualTo(rates[step]).Within(1e-12), $"rate of step {step}");
-            adam.Step(parameter, gradients.AsMemory(step * n, n), rates[step]);
+            adam.Step(parameter, gradients.AsSpan(step * n, n), rates[step]);
             Close.Absolute(parameter, expected.AsSpan(step * n, n), tolerance, $"parameter after step {step + 1}");
         }
 

@@ -29,6 +29,12 @@ public sealed class PlanAgainstReferenceTests
             yield return Case("linear over tokens", precision, (g, x) => g.Linear("op", g.ToTokens(x), 33));
             yield return Case("conv of a nearest upsampling", precision, (g, x) => g.Conv2d("op", g.Upsample(x, 10, 14), 6, 3));
             yield return Case("conv + residual", precision, (g, x) => g.Affine(g.Add(g.Conv2d("op", x, 12, 3), x), 0.7f));
+            yield return Case("two linear layers", precision, (g, x) => g.Linear("op", g.Linear("first", g.ToTokens(x), 12), 33));
+            yield return Case("conv + residual read by two linear layers", precision, (g, x) =>
+            {
+                Node tokens = g.ToTokens(g.Add(g.Conv2d("first", x, 12, 3), x));
+                return g.Add(g.Linear("op", tokens, 7), g.Linear("other", tokens, 7));
+            });
             yield return Case("conv of a concatenation", precision, (g, x) => g.Conv2d("op", g.Concat(g.Slice(x, 0, 5), g.Slice(x, 5, 7)), 9, 1));
         }
     }
@@ -42,6 +48,46 @@ public sealed class PlanAgainstReferenceTests
         float[] expected = ReferenceExecutor.Run(graph, weights, inputs, 480)["out"], found = RunPlan(graph, weights, inputs);
 
         Assert.That(found, Is.EqualTo(expected), $"{layer}, {precision}");
+    }
+
+    public static IEnumerable<TestCaseData> Chains()
+    {
+        foreach (bool channelScales in new[] { false, true })
+        {
+            LayerPrecision precision = new(4, 8, ChannelScales: channelScales);
+            yield return Case("gate", precision, (g, x) => g.Linear("op", g.Geglu(g.Linear("first", g.ToTokens(x), 64)), 9));
+            yield return Case("gate read by convolutions", precision, (g, x) => g.Conv2d("op", g.ToImage(g.Geglu(g.ToTokens(g.Conv2d("first", x, 96, 3))), 5, 7), 9, 3));
+            yield return Case("gate between images read without a border", precision, (g, x) => g.Conv2d("op", g.ToImage(g.Geglu(g.ToTokens(g.Conv2d("first", x, 96, 3))), 5, 7), 9, 1));
+            yield return Case("gate of channels that no panel divides", precision, (g, x) => g.Linear("op", g.Geglu(g.Linear("first", g.ToTokens(x), 38)), 9));
+            yield return Case("gate that is an output too", precision, (g, x) =>
+            {
+                Node gate = g.Geglu(g.Linear("first", g.ToTokens(x), 64));
+                return g.Add(g.Linear("op", gate, 32), gate);
+            });
+            foreach (ActivationKind kind in new[] { ActivationKind.Silu, ActivationKind.Gelu, ActivationKind.GeluTanh, ActivationKind.QuickGelu })
+                yield return Case($"{kind}", precision, (g, x) => g.Linear("op", g.Activation(kind, g.ToTokens(g.Conv2d("first", x, 20, 1))), 9));
+        }
+    }
+
+    [TestCaseSource(nameof(Chains))]
+    public void Layers_that_hand_over_codes_give_the_bits_of_layers_that_hand_over_floats(string chain, string precision, Graph graph, ModelWeights weights)
+    {
+        Dictionary<string, float[]> inputs = new() { ["x"] = RandomModel.Normal(new Random(5), (int)graph.Inputs["x"].Shape.Elements, 2), ["timestep"] = [480, 480] };
+
+        // What is observed is stored as it is.
+        float[] apart = RunPlan(graph, weights, inputs, observed: graph.Nodes), together = RunPlan(graph, weights, inputs);
+
+        Assert.That(together, Is.EqualTo(apart), $"{chain}, {precision}");
+    }
+
+    [Test]
+    public void A_feed_forward_in_integers_is_one_pass_and_two_layers()
+    {
+        (Graph graph, ModelWeights weights) = Build(new(8, 8), (g, x) => g.Linear("op", g.Geglu(g.Linear("first", g.ToTokens(x), 96)), 12));
+        using PackedModel model = new(weights, KernelTable.Best);
+        ExecutionPlan plan = PlanCompiler.Compile(model, graph, [], threads: 2);
+
+        Assert.That(plan.Steps[PlanPhase.Sample].Select(s => s.Kind), Is.EqualTo(new[] { "input", "stage u8", "linear w8a8", "linear w8a8", "output" }));
     }
 
     [TestCase(1, 64, 64, 2, 8)]
@@ -163,19 +209,25 @@ public sealed class PlanAgainstReferenceTests
 
     private static TestCaseData Case(string layer, LayerPrecision precision, Func<GraphBuilder, Node, Node> write)
     {
+        (Graph graph, ModelWeights weights) = Build(precision, write);
+        return new TestCaseData(layer, precision.ToString(), graph, weights).SetArgDisplayNames(layer, precision.ToString());
+    }
+
+    private static (Graph Graph, ModelWeights Weights) Build(LayerPrecision precision, Func<GraphBuilder, Node, Node> write)
+    {
         GraphBuilder g = new();
         g.Input("timestep", new(2), Dependence.Timestep);
         g.Output("out", write(g, g.Input("x", new(2, 12, 5, 7), Dependence.Sample)));
         Graph graph = g.Build();
-        ModelWeights weights = RandomModel.Weights(graph, 1, _ => precision);
-        return new TestCaseData(layer, precision.ToString(), graph, weights).SetArgDisplayNames(layer, precision.ToString());
+        return (graph, RandomModel.Weights(graph, 1, _ => precision));
     }
 
-    private static float[] RunPlan(Graph graph, ModelWeights weights, Dictionary<string, float[]> inputs, string output = "out", int threads = 2)
+    private static float[] RunPlan(
+        Graph graph, ModelWeights weights, Dictionary<string, float[]> inputs, string output = "out", int threads = 2, IEnumerable<Node>? observed = null)
     {
         using WorkerPool pool = new(threads);
         using PackedModel model = new(weights, KernelTable.Best);
-        using PlannedNetwork network = new(PlanCompiler.Compile(model, graph, [], threads), model, pool, null, default);
+        using PlannedNetwork network = new(PlanCompiler.Compile(model, graph, observed ?? [], threads), model, pool, null, default);
         return network.Run(inputs)[output];
     }
 }

@@ -49,7 +49,7 @@ internal static class RandomModel
             Name = op.Module,
             WeightShape = op.WeightShape,
             WeightBits = precision.WeightBits,
-            Codes = [.. Enumerable.Range(0, n * depth).Select(_ => (sbyte)random.Next(-top, top + 1))],
+            Codes = [.. Enumerable.Range(0, n * depth).Select(i => Code(i / depth, i % depth / taps / Math.Max(1, precision.GroupChannels)))],
             WeightScales = [.. Enumerable.Range(0, n * groups).Select(_ => (float)((0.5 + random.NextDouble()) / (top * Math.Sqrt(depth))))],
             GroupSize = precision.GroupChannels * taps,
             SplitChannel = precision.Split,
@@ -62,5 +62,8 @@ internal static class RandomModel
             InputChannelScales = precision.ChannelScales ? [.. Enumerable.Range(0, op.WeightShape[1]).Select(_ => (float)(0.5 + 2 * random.NextDouble()))] : null,
             Bias = op.HasBias ? Normal(random, n) : null,
         };
+
+        // Stored codes 0 … top less the zero point of their channel and group; 8 bits are symmetric.
+        sbyte Code(int channel, int group) => (sbyte)(precision.WeightBits == 8 ? random.Next(-top, top + 1) : random.Next(top + 1) - (7 * channel + 3 * group) % (top + 1));
     }
 }

@@ -1,5 +1,6 @@
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Pipelines;
 
@@ -25,7 +26,7 @@ public sealed class DamagedFolderTests
     public async Task What_is_wrong_is_named(Action<string> damage, string[] says)
     {
         using TemporaryFolder folder = new();
-        damage(TinyFolder.StableDiffusion(folder));
+        damage(TinyFolder.StableDiffusion(folder.Path));
 
         ModelFormatException error = (await Assert.ThrowsAsync<ModelFormatException>(async () =>
         {
@@ -40,7 +41,7 @@ public sealed class DamagedFolderTests
     public async Task Without_a_text_encoder_a_prompt_is_refused_and_embeddings_are_asked_for()
     {
         using TemporaryFolder folder = new();
-        await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(TinyFolder.PixArt(folder));
+        await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(TinyFolder.PixArt(folder.Path));
 
         Assert.That(pipeline.Description.HasTextEncoder, Is.False);
         Assert.That(() => pipeline.GenerateAsync(new() { Prompts = ["a cat"] }), Throws.TypeOf<InvalidRequestException>().With.Message.Contains("expected embeddings"));

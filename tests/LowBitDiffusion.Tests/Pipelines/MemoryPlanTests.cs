@@ -1,6 +1,7 @@
 using LowBitDiffusion.Kernels.Memory;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Pipelines;
 
@@ -20,7 +21,7 @@ public sealed class MemoryPlanTests
     public void SetUp()
     {
         _folder = new TemporaryFolder();
-        _model = TinyFolder.StableDiffusion(_folder);
+        _model = TinyFolder.StableDiffusion(_folder.Path);
         string index = _folder["model_index.json"];
         File.WriteAllText(index, "{ \"default_num_inference_steps\": 2," + File.ReadAllText(index).TrimStart()[1..]);
     }

@@ -5,6 +5,7 @@ using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Randomness;
 using LowBitDiffusion.Tests.Execution;
 using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 using LowBitDiffusion.Tokenizers;
 
 namespace LowBitDiffusion.Tests.Pipelines;
@@ -30,7 +31,7 @@ public sealed class StraightLineTests
     [Test]
     public async Task Stable_Diffusion_draws_after_a_prompt([Values(1f, 4f)] float guidance)
     {
-        StraightLine line = new(TinyFolder.StableDiffusion(_folder));
+        StraightLine line = new(TinyFolder.StableDiffusion(_folder.Path));
         float[] positive = Encode("a Cat"), negative = Encode("dog");
         float[] latent = StraightLine.Ddim(StraightLine.Noise(Seed, 4 * Latent * Latent), Steps, (x, t) => Guide(guidance, UNet(x, t, positive), UNet(x, t, negative)));
 
@@ -48,7 +49,7 @@ public sealed class StraightLineTests
     [Test]
     public async Task Stable_Diffusion_XL_puts_two_encoders_side_by_side([Values("", "dog")] string negativePrompt)
     {
-        StraightLine line = new(TinyFolder.StableDiffusionXL(_folder));
+        StraightLine line = new(TinyFolder.StableDiffusionXL(_folder.Path));
         (float[] Text, float[] Pooled) positive = Encode("a cat"), negative = negativePrompt.Length == 0 ? (new float[16 * 36], new float[20]) : Encode(negativePrompt);
         float[] latent = StraightLine.Ddim(StraightLine.Noise(Seed, 4 * Latent * Latent), Steps, (x, t) => Guide(3, UNet(x, t, positive), UNet(x, t, negative)));
 
@@ -71,7 +72,7 @@ public sealed class StraightLineTests
     [Test]
     public async Task PixArt_draws_after_embeddings_from_a_file()
     {
-        StraightLine line = new(TinyFolder.PixArt(_folder));
+        StraightLine line = new(TinyFolder.PixArt(_folder.Path));
         float[] positive = RandomModel.Normal(new Random(1), 5 * 20), negative = RandomModel.Normal(new Random(2), 5 * 20), mask = [1, 1, 1, 0, 0], all = [1, 1, 1, 1, 1];
         string file = _folder["text.safetensors"];
         SafeTensorsWriter.Write(file, [Tensor("encoder_hidden_states", [1, 5, 20], positive), Tensor("encoder_attention_mask", [1, 5], mask), Tensor("negative_encoder_hidden_states", [5, 20], negative)]);
@@ -88,7 +89,7 @@ public sealed class StraightLineTests
     [Test]
     public async Task DiT_draws_a_label_in_the_latent_space_and_ignores_the_variance()
     {
-        StraightLine line = new(TinyFolder.DiT(_folder));
+        StraightLine line = new(TinyFolder.DiT(_folder.Path));
         float[] latent = StraightLine.Ddim(StraightLine.Noise(Seed, 4 * Latent * Latent), Steps, (x, t) => Guide(4, Transformer(x, t, 3), Transformer(x, t, 10)));
 
         GeneratedImage image = await Draw(new() { Labels = [3] });
@@ -103,7 +104,7 @@ public sealed class StraightLineTests
     [Test]
     public async Task Latent_diffusion_decodes_through_the_code_book()
     {
-        StraightLine line = new(TinyFolder.LatentDiffusion(_folder));
+        StraightLine line = new(TinyFolder.LatentDiffusion(_folder.Path));
         TensorShape shape = new(1, 3, Latent, Latent);
         float[] latent = StraightLine.Ddim(
             StraightLine.Noise(Seed, 3 * Latent * Latent), Steps, (x, t) => line.Run("unet", ("sample", shape, x), ("timestep", new(1), [t]))["sample"]);
@@ -117,7 +118,7 @@ public sealed class StraightLineTests
     [Test]
     public async Task Pixels_are_drawn_without_a_decoder()
     {
-        StraightLine line = new(TinyFolder.Unconditional(_folder));
+        StraightLine line = new(TinyFolder.Unconditional(_folder.Path));
         float[] expected = StraightLine.Ddim(
             StraightLine.Noise(Seed, 3 * Pixels * Pixels), Steps, (x, t) => line.Run("unet", ("sample", new(1, 3, Pixels, Pixels), x), ("timestep", new(1), [t]))["sample"]);
 
@@ -129,7 +130,7 @@ public sealed class StraightLineTests
     [Test]
     public async Task An_image_is_begun_from_with_the_noise_of_its_strength()
     {
-        StraightLine line = new(TinyFolder.StableDiffusion(_folder));
+        StraightLine line = new(TinyFolder.StableDiffusion(_folder.Path));
         Image init = Picture();
         float[] text = line.Run("text_encoder", Ids("tokenizer", "cat"))["last_hidden_state"];
         IReadOnlyDictionary<string, float[]> encoded = line.Run("vae", ("image", new(1, 3, Pixels, Pixels), init.ToSample()));

@@ -3,6 +3,7 @@ using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Schedulers;
 using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Pipelines;
 
@@ -18,7 +19,7 @@ public sealed class TextToImageTests
     public async Task SetUp()
     {
         _folder = new TemporaryFolder();
-        _pipeline = await DiffusionPipeline.LoadAsync(TinyFolder.StableDiffusion(_folder), new() { Threads = 2, MaxBatch = 2 });
+        _pipeline = await DiffusionPipeline.LoadAsync(TinyFolder.StableDiffusion(_folder.Path), new() { Threads = 2, MaxBatch = 2 });
     }
 
     [OneTimeTearDown]

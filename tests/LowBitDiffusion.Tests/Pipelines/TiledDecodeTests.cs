@@ -5,6 +5,7 @@ using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Tests.Execution;
 using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Pipelines;
 
@@ -77,7 +78,7 @@ public sealed class TiledDecodeTests
     {
         using TemporaryFolder folder = new();
         using WorkerPool pool = new(2);
-        using LatentAutoencoder autoencoder = new(new ModelComponent(ModelFolder.Open(TinyFolder.DiT(folder)), "vae", ["AutoencoderKL"], pool, 1));
+        using LatentAutoencoder autoencoder = new(new ModelComponent(ModelFolder.Open(TinyFolder.DiT(folder.Path)), "vae", ["AutoencoderKL"], pool, 1));
         using LatentDecoder decoder = autoencoder.Decoder(height, width, tiling, Keep.Everything, default);
         return decoder.Decode(latent, default);
     }

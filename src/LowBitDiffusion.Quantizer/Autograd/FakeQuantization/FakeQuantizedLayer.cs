@@ -46,9 +46,9 @@ public sealed class FakeQuantizedLayer(FakeQuantizedWeight weight, FakeQuantized
         return new FakeQuantizedLayer(new LearnedWeight(module.Name, Dilated(module, weight), module.WeightShape, WeightOf(module), OptionsOf(module), adapter), InputOf(module));
     }
 
-    /// <summary>A layer whose weight is decided; the steps of its input can be learned.</summary>
-    /// <param name="module">The layer in integers.</param>
-    public static FakeQuantizedLayer Decided(QuantizedModule module) => new(new FrozenWeight(WeightOf(module), module.WeightShape, OptionsOf(module)), InputOf(module));
+    /// <summary>A layer whose codes are decided.</summary>
+    /// <param name="module">Codes, steps, zero points and the input's table.</param>
+    public static FakeQuantizedLayer Frozen(QuantizedModule module) => new(new FrozenWeight(WeightOf(module), module.WeightShape, OptionsOf(module)), InputOf(module));
 
     /// <summary>The layer in integers.</summary>
     /// <param name="op">The layer.</param>

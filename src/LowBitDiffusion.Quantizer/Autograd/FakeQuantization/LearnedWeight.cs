@@ -98,7 +98,7 @@ public sealed class LearnedWeight : FakeQuantizedWeight
 
         // dA = Bᵀ·g and dB = g·Aᵀ: the gradients of a linear layer of `rank` outputs over the weight's rows.
         LayerShape shape = AdapterShape;
-        float[] da = new float[_a.Value.Length], db = new float[_b.Value.Length];
+        float[] da = Vectors.Allocate(_a.Value.Length), db = Vectors.Allocate(_b.Value.Length);
         LayerGradients.Weight(pool, shape, inside, _b.Value, da);
         LayerGradients.Forward(pool, shape, inside, _a.Value, default, db);
         _a.AddGradient(da);

@@ -20,6 +20,9 @@ internal sealed class MatrixGroup(Node matrix)
     /// <summary>Factor on the result.</summary>
     public float OutputScale { get; set; } = 1;
 
+    /// <summary>Whether the second half of the output gates the first (GEGLU).</summary>
+    public bool Gated { get; set; }
+
     /// <summary>The last node taken over: the one whose value the step stores.</summary>
     public Node Result { get; set; } = matrix;
 }
@@ -28,15 +31,17 @@ internal sealed class MatrixGroup(Node matrix)
 /// Decides which nodes become steps of their own. Three things disappear into their neighbours:
 /// <code>
 ///   producer side (staging)                                          consumer side (epilogue)
-///   [concat] → [norm] → [modulate] → [activation] → [upsample] → conv/linear → [+ time vector] → [+ residual] → [· factor]
-///   └──────────── one pass that writes u8 or padded float ───────┘└──────────────── one step ────────────────────────────┘
+///   [concat] → [norm] → [modulate] → [activation] → [upsample] → conv/linear → [+ time vector] → [+ residual] → [· factor] → [gate] ⇢ [activation] ⇢ codes
+///   └──────────── one pass that writes u8 or padded float ───────┘└──────────────── one step ────────────────────────────────────┘
 /// </code>
-/// and views (tokens ↔ image, channel slices) cost nothing in NHWC. A node whose value is kept, or that another kind of consumer reads, is stored.
+/// and views (tokens ↔ image, channel slices) cost nothing in NHWC. Where only layers in integers read a result, and all with the same codes and no border
+/// (<see cref="LayersReading"/>), the step writes their codes itself: ⇢. A node whose value is kept, or that another kind of consumer reads, is stored.
 /// </summary>
 internal sealed class Fusion
 {
     private readonly Dictionary<Node, List<Node>> _uses = [];
     private readonly HashSet<Node> _kept;
+    private readonly Func<MatrixOp, bool> _gates;
     private readonly HashSet<Node> _staged = [];
     private readonly HashSet<Node> _absorbed = [];
     private readonly Dictionary<Node, MatrixGroup> _groupOfMatrix = [];
@@ -45,9 +50,10 @@ internal sealed class Fusion
     /// <summary>Analyses the nodes of one part of a graph.</summary>
     /// <param name="nodes">The part, in order.</param>
     /// <param name="kept">Nodes whose values are needed outside of it.</param>
-    public Fusion(IReadOnlyList<Node> nodes, HashSet<Node> kept)
+    /// <param name="gates">Whether a layer's kernel can apply a gate.</param>
+    public Fusion(IReadOnlyList<Node> nodes, HashSet<Node> kept, Func<MatrixOp, bool> gates)
     {
-        _kept = kept;
+        (_kept, _gates) = (kept, gates);
         HashSet<Node> part = [.. nodes];
         foreach (Node node in nodes)
         {
@@ -70,6 +76,21 @@ internal sealed class Fusion
 
     /// <summary>The group whose step stores this node, if one does.</summary>
     public MatrixGroup? GroupStoring(Node node) => _groupOfResult.GetValueOrDefault(node);
+
+    /// <summary>The layers that read a value, through views and at most an activation, or null where something else needs it.</summary>
+    public IReadOnlyList<Node>? LayersReading(Node value)
+    {
+        if (_kept.Contains(value)) return null;
+        List<Node> layers = [];
+        foreach (Node use in _uses[value])
+        {
+            if (use.Op is MatrixOp) layers.Add(use);
+            else if ((use.Op is ToTokensOp or ToImageOp || (use.Op is ActivationOp && IsStaged(use))) && LayersReading(use) is { } further) layers.AddRange(further);
+            else return null;
+        }
+
+        return layers.Count > 0 ? layers : null;
+    }
 
     /// <summary>A node that renames rows or channels of its input: no step, the same memory.</summary>
     public static bool IsView(Node node) => node.Op is ToTokensOp or ToImageOp or SliceOp or ReshapeOp;
@@ -102,10 +123,15 @@ internal sealed class Fusion
         }
     }
 
-    private static bool TryAbsorb(MatrixGroup group, Node current, Node next)
+    private bool TryAbsorb(MatrixGroup group, Node current, Node next)
     {
         switch (next.Op)
         {
+            case var _ when group.Gated:
+                return false;
+            case GegluOp when group is { Residual: null, ImageVector: null, OutputScale: 1 } && _gates(group.Op):
+                group.Gated = true;
+                return true;
             case ToTokensOp or ToImageOp:
                 return true;
             case AddOp when group is { Residual: null, OutputScale: 1 }:

@@ -35,19 +35,32 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
     public QuantizedModule? Module(MatrixOp op) => weights.Quantized(op.Module);
 
     /// <summary>A module's integer weights.</summary>
-    public PackedWeights Quantized(MatrixOp op, QuantizedModule module) => _quantized.GetOrAdd(op.Module, _ => new(() =>
+    /// <param name="op">The layer.</param>
+    /// <param name="module">Its codes and scales.</param>
+    /// <param name="gated">Whether its epilogue gates: the output channels are then in another order.</param>
+    public PackedWeights Quantized(MatrixOp op, QuantizedModule module, bool gated) => _quantized.GetOrAdd(Name(op.Module, gated), _ => new(() =>
     {
         IReadOnlyList<ChannelSegment> segments = module.Segments;
+        int[]? order = Order(module, gated);
         float[] scales = new float[segments.Count * module.OutChannels];
         int groups = module.WeightScales.Length / module.OutChannels;
         for (int s = 0; s < segments.Count; s++)
         {
-            for (int o = 0; o < module.OutChannels; o++) scales[s * module.OutChannels + o] = module.WeightScales[o * groups + segments[s].Group];
+            for (int o = 0; o < module.OutChannels; o++) scales[s * module.OutChannels + o] = module.WeightScales[(order?[o] ?? o) * groups + segments[s].Group];
         }
 
-        return _scratch.Use<sbyte, PackedWeights>(module.WeightShape.Elements, codes =>
+        int count = (int)module.WeightShape.Elements;
+        return _scratch.Use<sbyte, PackedWeights>(order is null ? count : 2L * count, scratch =>
         {
+            Span<sbyte> codes = scratch[..count];
             module.ReadCodes(codes);
+            if (order is not null)
+            {
+                Span<sbyte> ordered = scratch[count..];
+                Reorder(codes, order, ordered);
+                codes = ordered;
+            }
+
             return kernels.QuantizedConv.Pack(codes, WeightShape(op), Ranges(module), scales);
         });
     })).Value;
@@ -65,10 +78,13 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
         })).Value;
 
     /// <summary>A module's bias, or null.</summary>
-    public float* Bias(MatrixOp op, QuantizedModule? module)
+    /// <param name="op">The layer.</param>
+    /// <param name="module">The module in integers, or null.</param>
+    /// <param name="gated">Whether its epilogue gates.</param>
+    public float* Bias(MatrixOp op, QuantizedModule? module, bool gated = false)
     {
         if (module is null) return op.HasBias ? Vector(new Parameter($"{op.Module}.bias", new TensorShape(op.WeightShape[0]))) : null;
-        return module.Bias is null ? null : Vector($"{op.Module}.bias", module.Bias.Length, module.Bias.CopyTo);
+        return module.Bias is null ? null : Vector(Name($"{op.Module}.bias", gated), module.Bias.Length, values => Reorder(module.Bias, Order(module, gated), values));
     }
 
     /// <summary>A parameter that is read as it is.</summary>
@@ -114,6 +130,24 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
         foreach (Lazy<PackedFloatWeights> entry in _floats.Values) entry.Value.Dispose();
         foreach (Lazy<NativeBuffer> entry in _vectors.Values) entry.Value.Dispose();
         if (_attention.IsValueCreated) _attention.Value.Dispose();
+    }
+
+    private static string Name(string name, bool gated) => gated ? $"{name} gated" : name;
+
+    private int[]? Order(QuantizedModule module, bool gated) =>
+        gated ? [.. Enumerable.Range(0, module.OutChannels).Select(place => kernels.QuantizedConv.GatedChannel(place, module.OutChannels))] : null;
+
+    /// <summary>Copies rows of equal length in the given order, or as they are.</summary>
+    private static void Reorder<T>(ReadOnlySpan<T> rows, int[]? order, Span<T> ordered)
+    {
+        if (order is null)
+        {
+            rows.CopyTo(ordered);
+            return;
+        }
+
+        int length = rows.Length / order.Length;
+        for (int i = 0; i < order.Length; i++) rows.Slice(order[i] * length, length).CopyTo(ordered[(i * length)..]);
     }
 
     private static ConvWeightShape WeightShape(MatrixOp op) =>

@@ -17,6 +17,7 @@ internal sealed class PlanCompiler
     private readonly Dictionary<PlanPhase, PlanStep[]> _steps = [];
     private readonly Dictionary<PlanPhase, InputQuantizer[]> _quantizers = [];
     private readonly HashSet<Node> _crossing = [];
+    private readonly HashSet<Node> _codesOnly = [];
     private readonly List<Region> _regions = [];
     private readonly string[] _slots;
     private readonly int _threads;
@@ -87,7 +88,7 @@ internal sealed class PlanCompiler
     {
         Node[] nodes = [.. _graph.Nodes.Where(n => ExecutionPlan.PhaseOf(n) == phase)];
         HashSet<Node> kept = [.. nodes.Where(n => _crossing.Contains(n) || _observed.Contains(n)), .. _graph.Outputs.Values];
-        (_phase, _fusion, _open, _staged, _folds) = (phase, new Fusion(nodes, kept), [], [], []);
+        (_phase, _fusion, _open, _staged, _folds) = (phase, new Fusion(nodes, kept, CanGate), [], [], []);
         foreach (Node node in nodes)
         {
             if (_fusion.IsStaged(node) || _fusion.IsAbsorbed(node)) continue;
@@ -100,7 +101,7 @@ internal sealed class PlanCompiler
         }
 
         _steps[phase] = [.. _open];
-        _quantizers[phase] = [.. _staged.Select(s => s.Quantizer).OfType<InputQuantizer>()];
+        _quantizers[phase] = [.. _staged.Select(s => s.Quantizer).OfType<InputQuantizer>().Distinct()];
     }
 
     private void Emit(Node node)
@@ -113,6 +114,9 @@ internal sealed class PlanCompiler
 
         switch (node.Op)
         {
+            case ToTokensOp or ToImageOp when _codesOnly.Contains(node.Inputs[0]):
+                _codesOnly.Add(node);
+                break;
             case ToTokensOp or ToImageOp:
                 _storage[node] = _storage[node.Inputs[0]];
                 break;
@@ -169,8 +173,9 @@ internal sealed class PlanCompiler
             _ => throw new InvalidOperationException($"no geometry for {group.Op}"),
         };
         Storage? vector = group.ImageVector is { } v ? _storage[v] : null, residual = group.Residual is { } r ? _storage[r] : null;
-        Storage output = Store(group.Result);
-        MatrixEpilogue epilogue = new(vector, group.ImageVector?.Shape[0] == 1, residual, group.OutputScale, output);
+        CodeOutput? codes = module is null ? null : CodesOf(group.Result);
+        Storage? output = codes is null ? Store(group.Result) : null;
+        MatrixEpilogue epilogue = new(vector, group.ImageVector?.Shape[0] == 1, residual, group.OutputScale, group.Gated, output, codes);
         string name = group.Op.Module;
         if (module is null)
         {
@@ -184,6 +189,29 @@ internal sealed class PlanCompiler
             (Region staged, InputQuantizer? quantizer) = Stage(expression, input, name, padding, module);
             Append(new QuantizedMatrixStep(group.Op, module, geometry, staged, quantizer!, epilogue) { Name = name });
         }
+    }
+
+    private bool CanGate(MatrixOp op) => _model.Module(op) is not null && _model.Kernels.QuantizedConv.CanGate(op.WeightShape[0]);
+
+    // Codes are written at once where all readers want the same ones, without a border, of the value as it is or activated.
+    private CodeOutput? CodesOf(Node result)
+    {
+        if (_fusion.LayersReading(result) is not { } layers) return null;
+        InputQuantizer? quantizer = null;
+        ActivationKind? activation = StageExpression.ForConsumer(layers[0].Inputs[0], _fusion).Activation;
+        foreach (Node layer in layers)
+        {
+            MatrixOp op = (MatrixOp)layer.Op;
+            if (_model.Module(op) is not { SplitChannel: 0 } module || op is Conv2dOp conv && conv.Padding != default) return null;
+            if (StageExpression.ForConsumer(layer.Inputs[0], _fusion).Activation != activation) return null;
+            quantizer ??= new InputQuantizer(module);
+            if (!quantizer.Matches(module)) return null;
+        }
+
+        Region region = NewRegion(RegionKind.Arena, result.Shape.Elements);
+        foreach (Node input in layers.Select(layer => layer.Inputs[0]).Distinct()) _staged.Add((input, default, quantizer, region));
+        _codesOnly.Add(result);
+        return new CodeOutput(region, result.Shape.Channels, activation, quantizer!);
     }
 
     // Layers that read the same value with the same padding and quantizer (queries, keys and values) share one pass.
@@ -251,7 +279,7 @@ internal sealed class PlanCompiler
     {
         for (int i = 0; i < steps.Length; i++)
         {
-            if (steps[i] is not MatrixStep { Epilogue: { Residual: { } residual, Output: var output } } || !residual.IsDense || residual.Offset != 0) continue;
+            if (steps[i] is not MatrixStep { Epilogue: { Residual: { } residual, Output: { } output } } || !residual.IsDense || residual.Offset != 0) continue;
             Region from = residual.Region.Root, to = output.Region;
             if (from.Kind == RegionKind.Arena && to.Kind == RegionKind.Arena && from.Last == i && to.First == i && from.Bytes == to.Bytes) to.MergeInto(from);
         }

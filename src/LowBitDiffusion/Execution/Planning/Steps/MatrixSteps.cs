@@ -1,22 +1,33 @@
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.FloatConvolution;
+using LowBitDiffusion.Kernels.Staging;
 using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Execution.Planning;
+
+/// <summary>Codes for the layers that read a result, in place of its floats.</summary>
+/// <param name="Region">Where they go: rows of <paramref name="Channels"/>.</param>
+/// <param name="Channels">Codes of a row.</param>
+/// <param name="Activation">Function applied before, or null.</param>
+/// <param name="Quantizer">The readers' quantizer.</param>
+internal sealed record CodeOutput(Region Region, int Channels, ActivationKind? Activation, InputQuantizer Quantizer);
 
 /// <summary>What a convolution or linear layer does to its sums before it stores them.</summary>
 /// <param name="ImageVector">Vector per image, or null.</param>
 /// <param name="VectorIsShared">Whether one vector serves all images.</param>
 /// <param name="Residual">Value added, or null.</param>
 /// <param name="OutputScale">Factor.</param>
-/// <param name="Output">Where the result goes.</param>
-internal sealed record MatrixEpilogue(Storage? ImageVector, bool VectorIsShared, Storage? Residual, float OutputScale, Storage Output)
+/// <param name="Gated">Whether the second half of the channels gates the first.</param>
+/// <param name="Output">Where the result goes, unless it goes as codes.</param>
+/// <param name="Codes">Where it goes as codes, or null.</param>
+internal sealed record MatrixEpilogue(
+    Storage? ImageVector, bool VectorIsShared, Storage? Residual, float OutputScale, bool Gated, Storage? Output, CodeOutput? Codes)
 {
     /// <summary>The kernel's form, with the addresses of this run.</summary>
     public unsafe ConvEpilogue Bind(PlanContext context, float* bias)
     {
-        ConvEpilogue epilogue = new() { Bias = bias, OutputScale = OutputScale, Output = context.Floats(Output), OutputStride = Output.Stride };
+        ConvEpilogue epilogue = new() { Bias = bias, OutputScale = OutputScale, Gated = Gated };
         if (ImageVector is { } vector)
         {
             epilogue.ImageVector = context.Floats(vector);
@@ -27,6 +38,22 @@ internal sealed record MatrixEpilogue(Storage? ImageVector, bool VectorIsShared,
         {
             epilogue.Residual = context.Floats(residual);
             epilogue.ResidualStride = residual.Stride;
+        }
+
+        if (Output is { } output)
+        {
+            epilogue.Output = context.Floats(output);
+            epilogue.OutputStride = output.Stride;
+        }
+
+        if (Codes is { Quantizer: var quantizer } codes)
+        {
+            epilogue.Codes = context.Bytes(codes.Region);
+            epilogue.OutputStride = codes.Channels;
+            epilogue.Activation = StageStep.Map(codes.Activation);
+            epilogue.Quantizer = new ChannelQuantizer(quantizer.Inverse[0], quantizer.ZeroPoints[0]);
+            epilogue.InverseScales = quantizer.ChannelInverse;
+            epilogue.MaxCode = quantizer.MaxCode;
         }
 
         return epilogue;
@@ -47,7 +74,7 @@ internal abstract class MatrixStep(MatrixOp op, ConvGeometry geometry, Region in
 
     public override long Macs => (long)Geometry.Rows * Geometry.Depth * Geometry.OutChannels;
 
-    public override IEnumerable<Region> Regions => [Input, .. Of(Epilogue.ImageVector, Epilogue.Residual, Epilogue.Output)];
+    public override IEnumerable<Region> Regions => [Input, .. Of(Epilogue.ImageVector, Epilogue.Residual, Epilogue.Output), .. Epilogue.Codes is { } codes ? [codes.Region] : Array.Empty<Region>()];
 
     /// <summary>The first word of <see cref="PlanStep.Kind"/>.</summary>
     protected string Family { get; } = op is Conv2dOp ? "conv" : "linear";
@@ -73,7 +100,7 @@ internal sealed unsafe class FloatMatrixStep(MatrixOp op, ConvGeometry geometry,
         FloatConvKernel.Run(context.Pool, Geometry, (float*)context.Bytes(Input) + offset, _weights, Epilogue.Bind(context, _bias));
 }
 
-/// <summary>A layer in integers: codes in, floats out.</summary>
+/// <summary>A layer in integers: codes in, floats or its readers' codes out.</summary>
 internal sealed unsafe class QuantizedMatrixStep : MatrixStep
 {
     private readonly MatrixOp _op;
@@ -99,8 +126,8 @@ internal sealed unsafe class QuantizedMatrixStep : MatrixStep
     public override void Load(PackedModel model)
     {
         _kernel = model.Kernels.QuantizedConv;
-        _weights = model.Quantized(_op, _module);
-        _bias = model.Bias(_op, _module);
+        _weights = model.Quantized(_op, _module, Epilogue.Gated);
+        _bias = model.Bias(_op, _module, Epilogue.Gated);
     }
 
     public override void Run(PlanContext context)

@@ -1,13 +1,9 @@
 using System.Text.Json;
 using LowBitDiffusion.Formats;
-using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
-using LowBitDiffusion.Tests.Execution;
-using LowBitDiffusion.Tests.Formats;
-using LowBitDiffusion.Tests.Shared;
-using LowBitDiffusion.Tokenizers;
+using LowBitDiffusion.Models.RandomWeights;
 
-namespace LowBitDiffusion.Tests.Pipelines;
+namespace LowBitDiffusion.Tests.Shared;
 
 /// <summary>Whole model folders of every pipeline: golden networks where they fit each other, text encoders with seeded random weights for a small vocabulary.</summary>
 internal static class TinyFolder
@@ -19,17 +15,17 @@ internal static class TinyFolder
         """;
 
     /// <summary>Stable Diffusion 1.x.</summary>
-    public static string StableDiffusion(TemporaryFolder folder)
+    public static string StableDiffusion(string folder)
     {
         Index(folder, "StableDiffusionPipeline", ("unet", "UNet2DConditionModel"), ("vae", "AutoencoderKL"), ("text_encoder", "CLIPTextModel"), ("tokenizer", "CLIPTokenizer"));
         Golden(folder, "unet", "unet2dcond_sd15");
         Golden(folder, "vae", "vae_kl");
         Text(folder, "", "CLIPTextModel", width: 32, seed: 1);
-        return folder.Path;
+        return folder;
     }
 
     /// <summary>Stable Diffusion XL.</summary>
-    public static string StableDiffusionXL(TemporaryFolder folder)
+    public static string StableDiffusionXL(string folder)
     {
         Index(
             folder, "StableDiffusionXLPipeline", ("unet", "UNet2DConditionModel"), ("vae", "AutoencoderKL"), ("text_encoder", "CLIPTextModel"), ("tokenizer", "CLIPTokenizer"),
@@ -38,84 +34,87 @@ internal static class TinyFolder
         Golden(folder, "vae", "vae_kl");
         Text(folder, "", "CLIPTextModel", width: 16, seed: 1);
         Text(folder, "_2", "CLIPTextModelWithProjection", width: 20, seed: 2);
-        return folder.Path;
+        return folder;
     }
 
     /// <summary>PixArt without its text encoder.</summary>
-    public static string PixArt(TemporaryFolder folder)
+    public static string PixArt(string folder)
     {
         Index(folder, "PixArtAlphaPipeline", ("transformer", "PixArtTransformer2DModel"), ("vae", "AutoencoderKL"), ("text_encoder", "T5EncoderModel"), ("tokenizer", "T5Tokenizer"));
         Golden(folder, "transformer", "pixart");
         Golden(folder, "vae", "vae_kl");
-        return folder.Path;
+        return folder;
     }
 
     /// <summary>DiT in a latent space, ten labels.</summary>
-    public static string DiT(TemporaryFolder folder)
+    public static string DiT(string folder)
     {
         Index(folder, "DiTPipeline", ("transformer", "DiTTransformer2DModel"), ("vae", "AutoencoderKL"));
         Golden(folder, "transformer", "dit_adaln_zero");
         Golden(folder, "vae", "vae_kl");
-        return folder.Path;
+        return folder;
     }
 
     /// <summary>Unconditional latent diffusion.</summary>
-    public static string LatentDiffusion(TemporaryFolder folder)
+    public static string LatentDiffusion(string folder)
     {
         Index(folder, "LDMPipeline", ("unet", "UNet2DModel"), ("vqvae", "VQModel"));
         Golden(folder, "unet", "unet2d_ddpm_cifar");
         Golden(folder, "vqvae", "vq");
-        return folder.Path;
+        return folder;
     }
 
     /// <summary>Unconditional diffusion in pixels.</summary>
-    public static string Unconditional(TemporaryFolder folder)
+    public static string Unconditional(string folder)
     {
         Index(folder, "DDPMPipeline", ("unet", "UNet2DModel"));
         Golden(folder, "unet", "unet2d_ddpm_cifar");
-        return folder.Path;
+        return folder;
     }
 
     /// <summary>A vocabulary of bytes, a few merges, and the special tokens.</summary>
-    public static void Tokenizer(TemporaryFolder folder, string name)
+    private static void Tokenizer(string folder, string name)
     {
         string[] merges = ["c a", "ca t</w>", "d o", "do g</w>"];
-        string[] tokens = [.. ByteCharacters.All, .. ByteCharacters.All.Select(c => c + "</w>"), .. merges.Select(merge => merge.Replace(" ", "")), "<|startoftext|>", "<|endoftext|>"];
-        folder.Write($"{name}/vocab.json", JsonSerializer.Serialize(tokens.Select((token, id) => (token, id)).ToDictionary(pair => pair.token, pair => pair.id)));
-        folder.Write($"{name}/merges.txt", "#version: 0.2\n" + string.Join('\n', merges) + "\n");
-        folder.Write($"{name}/tokenizer_config.json", """{ "model_max_length": 16 }""");
+        string[] bytes = [.. JsonDocument.Parse(File.ReadAllText(Repository.Golden("clip_tokenizer", "vocab.json"))).RootElement.EnumerateObject().Select(token => token.Name).Take(512)];
+        string[] tokens = [.. bytes, .. merges.Select(merge => merge.Replace(" ", "")), "<|startoftext|>", "<|endoftext|>"];
+        Write(folder, $"{name}/vocab.json", JsonSerializer.Serialize(tokens.Select((token, id) => (token, id)).ToDictionary(pair => pair.token, pair => pair.id)));
+        Write(folder, $"{name}/merges.txt", "#version: 0.2\n" + string.Join('\n', merges) + "\n");
+        Write(folder, $"{name}/tokenizer_config.json", """{ "model_max_length": 16 }""");
     }
 
-    private static void Index(TemporaryFolder folder, string className, params (string Name, string Class)[] components)
+    private static void Index(string folder, string className, params (string Name, string Class)[] components)
     {
         Dictionary<string, object> index = new() { ["_class_name"] = className, ["scheduler"] = (string[])["diffusers", "DDIMScheduler"] };
         foreach ((string name, string type) in components) index[name] = (string[])["diffusers", type];
-        folder.Write("model_index.json", JsonSerializer.Serialize(index));
-        folder.Write("scheduler/scheduler_config.json", Scheduler);
+        Write(folder, "model_index.json", JsonSerializer.Serialize(index));
+        Write(folder, "scheduler/scheduler_config.json", Scheduler);
     }
 
-    private static void Golden(TemporaryFolder folder, string name, string golden)
+    private static void Golden(string folder, string name, string golden)
     {
-        foreach (string file in (string[])["config.json", ComponentFolder.WeightFile]) folder.Write($"{name}/{file}", File.ReadAllBytes(Repository.Golden(golden, file)));
+        foreach (string file in (string[])["config.json", ComponentFolder.WeightFile]) Write(folder, $"{name}/{file}", File.ReadAllBytes(Repository.Golden(golden, file)));
     }
 
-    private static void Text(TemporaryFolder folder, string suffix, string className, int width, int seed)
+    private static void Text(string folder, string suffix, string className, int width, int seed)
     {
         Tokenizer(folder, $"tokenizer{suffix}");
-        string config = folder.Write($"text_encoder{suffix}/config.json", $$"""
+        string config = Write(folder, $"text_encoder{suffix}/config.json", $$"""
             { "architectures": ["{{className}}"], "model_type": "clip_text_model", "vocab_size": 518, "hidden_size": {{width}}, "intermediate_size": {{2 * width}}, "num_hidden_layers": 3,
               "num_attention_heads": 4, "max_position_embeddings": 16, "projection_dim": 20, "eos_token_id": 2, "hidden_act": "quick_gelu" }
             """);
         INetwork network = NetworkRegistry.Create(JsonConfig.Open(config));
-        Random random = new(seed);
-        List<(TensorInfo, byte[])> tensors = [];
-        foreach (Parameter parameter in network.Build(network.NativeInputs(1)).Parameters)
-        {
-            double scale = parameter.Shape.Rank == 1 ? 0.1 : 1 / Math.Sqrt(parameter.Shape[1]), offset = parameter.Name.Contains("norm") && parameter.Name.EndsWith("weight") ? 1 : 0;
-            float[] values = RandomModel.Normal(random, (int)parameter.Shape.Elements, scale, offset);
-            tensors.Add((new TensorInfo(parameter.Name, DType.F32, [.. parameter.Shape.Select(extent => (long)extent)]), TensorConversion.FromSingles(DType.F32, values)));
-        }
+        using RandomTensors tensors = new(network.Build(network.NativeInputs(1)), seed);
+        SafeTensorsWriter.Write(Path.Combine(folder, $"text_encoder{suffix}", "model.safetensors"), [.. tensors.Tensors.Values.Select(info => (info, tensors.ReadBytes(info.Name)))]);
+    }
 
-        SafeTensorsWriter.Write(folder[$"text_encoder{suffix}/model.safetensors"], tensors);
+    private static string Write(string folder, string name, string text) => Write(folder, name, System.Text.Encoding.UTF8.GetBytes(text));
+
+    private static string Write(string folder, string name, byte[] bytes)
+    {
+        string path = Path.Combine(folder, name);
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        File.WriteAllBytes(path, bytes);
+        return path;
     }
 }
