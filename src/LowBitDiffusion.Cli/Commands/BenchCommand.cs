@@ -12,6 +12,7 @@ namespace LowBitDiffusion.Cli.Commands;
 /// <summary><c>lbd bench</c>: measures models on this machine.</summary>
 internal sealed class BenchCommand : CliCommand
 {
+    // At most.
     private const int ProfiledSteps = 10;
 
     private const int ForwardPasses = 5;
@@ -70,7 +71,7 @@ internal sealed class BenchCommand : CliCommand
         IReadOnlyList<BenchmarkResult> results = await Terminal.WithProgressAsync("measuring", json, progress => MeasureAsync(folders, settings, progress, cancellationToken));
         long peak = ProcessMemory.PeakResidentBytes();
         StepProfile[] profiles =
-            [.. folders.Select(folder => OperationProfile.Measure(folder, settings.Batch, settings.Threads, ProfiledSteps, cancellationToken))];
+            [.. folders.Select(folder => OperationProfile.Measure(folder, settings.Batch, settings.Threads, Math.Min(settings.Steps ?? ProfiledSteps, ProfiledSteps), cancellationToken))];
         if (json) PrintJson(results, profiles, foretold, peak, settings);
         else Print(results, profiles, foretold, peak);
         return ExitCode.Success;

@@ -57,10 +57,18 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
             for (int o = 0; o < module.OutChannels; o++) scales[s * module.OutChannels + o] = module.WeightScales[(order?[o] ?? o) * groups + segments[s].Group];
         }
 
-        return _scratch.Use<sbyte, PackedWeights>(module.WeightShape.Elements, codes =>
+        int count = (int)module.WeightShape.Elements;
+        return _scratch.Use<sbyte, PackedWeights>(order is null ? count : 2L * count, scratch =>
         {
+            Span<sbyte> codes = scratch[..count];
             module.ReadCodes(codes);
-            Reorder(codes, order);
+            if (order is not null)
+            {
+                Span<sbyte> ordered = scratch[count..];
+                Reorder(codes, order, ordered);
+                codes = ordered;
+            }
+
             return kernels.QuantizedConv.Pack(codes, WeightShape(op), Ranges(module), scales);
         });
     })).Value;
@@ -84,12 +92,7 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
     public float* Bias(MatrixOp op, QuantizedModule? module, bool gated = false)
     {
         if (module is null) return op.HasBias ? Vector(new Parameter($"{op.Module}.bias", new TensorShape(op.WeightShape[0]))) : null;
-        if (module.Bias is not { } bias) return null;
-        return Vector(Name($"{op.Module}.bias", gated), bias.Length, target =>
-        {
-            bias.CopyTo(target);
-            Reorder(target, Order(module, gated));
-        });
+        return module.Bias is null ? null : Vector(Name($"{op.Module}.bias", gated), module.Bias.Length, values => Reorder(module.Bias, Order(module, gated), values));
     }
 
     /// <summary>A parameter that is read as it is.</summary>
@@ -143,27 +146,17 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
     private int[]? Order(QuantizedModule module, bool gated) =>
         gated ? [.. Enumerable.Range(0, module.OutChannels).Select(place => kernels.QuantizedConv.GatedChannel(place, module.OutChannels))] : null;
 
-    /// <summary>Brings rows of equal length into an order, cycle by cycle, in place: row i becomes what row <c>order[i]</c> was.</summary>
-    private static void Reorder<T>(Span<T> rows, int[]? order)
+    /// <summary>Copies rows of equal length in the given order, or as they are.</summary>
+    private static void Reorder<T>(ReadOnlySpan<T> rows, int[]? order, Span<T> ordered)
     {
-        if (order is null) return;
-        int length = rows.Length / order.Length;
-        T[] first = new T[length];
-        bool[] done = new bool[order.Length];
-        for (int start = 0; start < order.Length; start++)
+        if (order is null)
         {
-            if (done[start]) continue;
-            rows.Slice(start * length, length).CopyTo(first);
-            int row = start;
-            for (; order[row] != start; row = order[row])
-            {
-                rows.Slice(order[row] * length, length).CopyTo(rows[(row * length)..]);
-                done[row] = true;
-            }
-
-            first.CopyTo(rows[(row * length)..]);
-            done[row] = true;
+            rows.CopyTo(ordered);
+            return;
         }
+
+        int length = rows.Length / order.Length;
+        for (int i = 0; i < order.Length; i++) rows.Slice(order[i] * length, length).CopyTo(ordered[(i * length)..]);
     }
 
     private static ConvWeightShape WeightShape(MatrixOp op) =>
