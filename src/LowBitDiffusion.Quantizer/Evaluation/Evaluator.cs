@@ -1,8 +1,8 @@
 using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantizer.Metrics;
-using LowBitDiffusion.Quantizer.Quantizers;
 using LowBitDiffusion.Quantizer.PostTraining;
+using LowBitDiffusion.Quantizer.Quantizers;
 
 namespace LowBitDiffusion.Quantizer.Evaluation;
 

@@ -4,7 +4,6 @@ using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantization;
-using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Sampling;
 
 namespace LowBitDiffusion.Quantizer.Evaluation;

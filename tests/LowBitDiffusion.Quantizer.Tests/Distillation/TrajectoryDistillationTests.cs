@@ -2,7 +2,6 @@ using LowBitDiffusion.Execution.Reference;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Autograd;
-using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
 using LowBitDiffusion.Quantizer.Distillation;
 using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.PostTraining;

@@ -1,6 +1,5 @@
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Quantization;
-using LowBitDiffusion.Quantizer.PostTraining;
 
 namespace LowBitDiffusion.Quantizer.Tests.PostTraining;
 

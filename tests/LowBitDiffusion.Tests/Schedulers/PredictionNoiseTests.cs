@@ -47,7 +47,12 @@ public sealed class PredictionNoiseTests
     {
         JsonObject json = new()
         {
-            ["_class_name"] = name, ["num_train_timesteps"] = 1000, ["beta_start"] = 0.0001, ["beta_end"] = 0.02, ["beta_schedule"] = "linear", ["prediction_type"] = prediction,
+            ["_class_name"] = name,
+            ["num_train_timesteps"] = 1000,
+            ["beta_start"] = 0.0001,
+            ["beta_end"] = 0.02,
+            ["beta_schedule"] = "linear",
+            ["prediction_type"] = prediction,
             ["timestep_spacing"] = "leading",
         };
         if (name is "DDIMScheduler" or "DDPMScheduler") json["clip_sample"] = false;
