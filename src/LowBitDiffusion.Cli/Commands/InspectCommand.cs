@@ -13,6 +13,7 @@ internal sealed class InspectCommand : CliCommand
 {
     private readonly Argument<string> _folder = new("DIR") { Description = "Model folder, or the folder of a network alone." };
     private readonly Option<bool> _steps = new("--steps") { Description = "Also list the activation scale and zero point of every module at every calibrated timestep." };
+    private readonly Option<string> _device = CommonOptions.Device();
     private readonly Option<bool> _json = CommonOptions.Json();
 
     public InspectCommand(Terminal terminal)
@@ -20,11 +21,12 @@ internal sealed class InspectCommand : CliCommand
     {
         Arguments.Add(_folder);
         Options.Add(_steps);
+        Options.Add(_device);
         Options.Add(_json);
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> Examples => ["lbd inspect models/fashion-unet-w4a8", "lbd inspect models/fashion-unet-w4a8 --json > model.json"];
+    public override IReadOnlyList<string> Examples => ["lbd inspect models/fashion-unet-w4a8", "lbd inspect models/fashion-unet-w4a8 --device opencl:0", "lbd inspect models/fashion-unet-w4a8 --json > model.json"];
 
     /// <inheritdoc/>
     protected override Task<int> RunAsync(ParseResult parsed, CancellationToken cancellationToken)
@@ -32,13 +34,15 @@ internal sealed class InspectCommand : CliCommand
         string path = parsed.GetValue(_folder)!;
         using NetworkFolder folder = NetworkFolder.Open(path);
         ModelInspection model = ModelInspection.Of(path, folder);
-        MemoryEstimate? memory = folder.Model is { } whole && DiffusionPipeline.SupportedClasses.Contains(whole.ClassName) ? DiffusionPipeline.EstimateMemory(path) : null;
-        if (parsed.GetValue(_json)) PrintJson(model, memory);
-        else Print(model, memory, parsed.GetValue(_steps));
+        string specification = parsed.GetValue(_device)!;
+        MemoryEstimate? memory = folder.Model is { } whole && DiffusionPipeline.SupportedClasses.Contains(whole.ClassName) ? DiffusionPipeline.EstimateMemory(path, new() { Device = specification }) : null;
+        DevicePlacement? placement = DevicePlacement.Of(folder, specification);
+        if (parsed.GetValue(_json)) PrintJson(model, memory, placement);
+        else Print(model, memory, placement, parsed.GetValue(_steps));
         return Task.FromResult(ExitCode.Success);
     }
 
-    private void Print(ModelInspection model, MemoryEstimate? memory, bool steps)
+    private void Print(ModelInspection model, MemoryEstimate? memory, DevicePlacement? placement, bool steps)
     {
         Terminal.WriteTable(
             ["module", "weight", " bits w", " bits a", " MACs", " bit operations", " float", " stored", "scales over timesteps", ""],
@@ -62,6 +66,12 @@ internal sealed class InspectCommand : CliCommand
                 .. memory?.Parts.Select(part => new[] { $"memory: {part.Part}", Size.Format(part.Bytes) }) ?? [],
                 .. memory is null ? Array.Empty<string[]>() : [["memory: total", Size.Format(memory.Total)]],
             ]);
+        if (placement is not null)
+        {
+            Terminal.Out.WriteLine($"{placement.Device} ({placement.Reason}): {placement.Steps - placement.OnHost.Count} of {placement.Steps} steps of the plan; on the processor:");
+            Terminal.WriteTable(["step", "kind", "when", "why"], placement.OnHost.Select(step => new[] { step.Name, step.Kind, step.InLoop ? "at every step" : "before the loop", step.Reason }));
+        }
+
         foreach (ModuleInspection module in model.Modules)
         {
             foreach (string warning in module.Warnings) Terminal.Out.WriteLine($"warning: {module.Module}: {warning}");
@@ -106,7 +116,7 @@ internal sealed class InspectCommand : CliCommand
         }
     }
 
-    private void PrintJson(ModelInspection model, MemoryEstimate? memory) => Terminal.Out.WriteLine(JsonSerializer.Serialize(
+    private void PrintJson(ModelInspection model, MemoryEstimate? memory, DevicePlacement? placement) => Terminal.Out.WriteLine(JsonSerializer.Serialize(
         new
         {
             model.Folder,
@@ -121,6 +131,7 @@ internal sealed class InspectCommand : CliCommand
             model.FloatBytes,
             model.StoredBytes,
             Memory = memory?.Parts.ToDictionary(part => part.Part, part => part.Bytes),
+            Device = placement,
             model.Modules,
         },
         JsonText.Compact));

@@ -4,7 +4,7 @@ using LowBitDiffusion.Kernels.Attention;
 namespace LowBitDiffusion.Execution.Planning;
 
 /// <summary>Attention in single precision or in 8-bit integers.</summary>
-internal sealed unsafe class AttentionStep(Node node, bool inIntegers, Storage[] inputs, Storage output, Region scratch) : PlanStep
+internal sealed unsafe partial class AttentionStep(Node node, bool inIntegers, Storage[] inputs, Storage output, Region scratch) : PlanStep
 {
     private Int8Attention? _kernel;
 
