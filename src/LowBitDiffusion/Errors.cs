@@ -43,6 +43,19 @@ public sealed class InvalidRequestException : LowBitDiffusionException
     public string Parameter { get; }
 }
 
+/// <summary>A device cannot be used, or failed while it worked: it is not there, its driver refuses, its memory is full. The message names the device and the driver's own error.</summary>
+public sealed class DeviceException : LowBitDiffusionException
+{
+    /// <summary>Creates the error.</summary>
+    /// <param name="device">The device, e.g. <c>opencl:0</c>.</param>
+    /// <param name="problem">What is wrong.</param>
+    /// <param name="inner">The underlying error, if any.</param>
+    public DeviceException(string device, string problem, Exception? inner = null) : base($"{device}: {problem}", inner) => Device = device;
+
+    /// <summary>The device.</summary>
+    public string Device { get; }
+}
+
 /// <summary>An output could not be written: no permission, no space, a path that is not a file.</summary>
 public sealed class OutputException : LowBitDiffusionException
 {

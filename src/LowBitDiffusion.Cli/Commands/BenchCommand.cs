@@ -4,6 +4,7 @@ using System.Text.Json;
 using LowBitDiffusion.Cli.Measuring;
 using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Execution;
+using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Pipelines;
 
@@ -37,14 +38,16 @@ internal sealed class BenchCommand : CliCommand
     private readonly Option<int> _batch = new("--batch") { Description = "Images drawn at once.", HelpName = "N", DefaultValueFactory = _ => 1 };
     private readonly Option<int> _rounds = new("--rounds") { Description = "Batches of each model.", HelpName = "N", DefaultValueFactory = _ => 5 };
     private readonly Option<int?> _threads = CommonOptions.Threads();
+    private readonly Option<string> _device = CommonOptions.Device();
     private readonly Option<bool> _json = CommonOptions.Json();
 
     public BenchCommand(Terminal terminal) : base("bench", "Measure load time, first image, steps, images per second, memory, and the time of each kind of operation.", terminal)
     {
-        foreach (Option option in new Option[] { _model, _architecture, _weights, _attention, _size, _tile, _compare, _steps, _batch, _rounds, _threads, _json }) Options.Add(option);
+        foreach (Option option in new Option[] { _model, _architecture, _weights, _attention, _size, _tile, _compare, _steps, _batch, _rounds, _threads, _device, _json }) Options.Add(option);
         Validators.Add(result =>
         {
             if (result.GetResult(_model) is null == result.GetResult(_architecture) is null) result.AddError("Either option '--model' or option '--architecture' is required.");
+            if (result.GetResult(_device) is { Implicit: false } && result.GetResult(_architecture) is not null) result.AddError("Option '--device' measures a model: it goes with '--model'.");
         });
     }
 
@@ -53,6 +56,7 @@ internal sealed class BenchCommand : CliCommand
     [
         "lbd bench --model models/fashion-unet-w4a8",
         "lbd bench --architecture sd15 --size 512 --weights w8a8 --attention int8 --threads 2",
+        "lbd bench --model models/fashion-unet-w8a8 --device opencl:0",
         "lbd bench --model models/fashion-unet --compare models/fashion-unet-w8a8 models/fashion-unet-w4a8 --batch 4 --json",
     ];
 
@@ -61,6 +65,7 @@ internal sealed class BenchCommand : CliCommand
     {
         bool json = parsed.GetValue(_json);
         if (parsed.GetValue(_architecture) is { } architecture) return await RunNetworkAsync(parsed, architecture, json, cancellationToken);
+        if (parsed.GetValue(_device) is { } device && device != ComputeDevice.Processor) return await RunDeviceAsync(parsed, device, json, cancellationToken);
         string[] folders = [parsed.GetValue(_model)!, .. parsed.GetValue(_compare) ?? []];
         BenchmarkSettings settings = new(
             parsed.GetValue(_steps), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096), CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
@@ -74,6 +79,36 @@ internal sealed class BenchCommand : CliCommand
             [.. folders.Select(folder => OperationProfile.Measure(folder, settings.Batch, settings.Threads, Math.Min(settings.Steps ?? ProfiledSteps, ProfiledSteps), cancellationToken))];
         if (json) PrintJson(results, profiles, foretold, peak, settings);
         else Print(results, profiles, foretold, peak);
+        return ExitCode.Success;
+    }
+
+    private async Task<int> RunDeviceAsync(ParseResult parsed, string specification, bool json, CancellationToken cancellationToken)
+    {
+        string folder = parsed.GetValue(_model)!;
+        int batch = CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096), steps = CommonOptions.Checked("steps", parsed.GetValue(_steps) ?? ProfiledSteps, 1, 100_000);
+        using ComputeDevice device = ComputeDevice.Open(specification, out string reason) ?? throw new DeviceException(specification, reason);
+        DeviceBenchmarkResult result = await Terminal.WithProgressAsync("measuring", json, progress => Task.Run(
+            () => DeviceBenchmark.Measure(folder, device, batch, CommonOptions.CheckedThreads(parsed.GetValue(_threads)), steps, cancellationToken), cancellationToken));
+        if (json)
+        {
+            Terminal.Out.WriteLine(JsonSerializer.Serialize(result, JsonText.Compact));
+            return ExitCode.Success;
+        }
+
+        Terminal.WriteTable(
+            [result.Device, " load s", " step ms", " processor ms", " device : processor", " weights", " launches", " bytes up", " bytes down", " waits", " peak GOPS", " of peak"],
+            [[
+                folder, Number(result.LoadSeconds), Number(result.DeviceSeconds * 1e3), Number(result.HostSeconds * 1e3), Number(result.DeviceSeconds / result.HostSeconds), Size.Format(result.WeightBytes),
+                $"{result.PerStep.Launches}", $"{result.PerStep.BytesUp}", $"{result.PerStep.BytesDown}", $"{result.PerStep.Waits}", Number(result.PeakOperationsPerSecond / 1e9), Percent(result.PeakShare),
+            ]]);
+        Terminal.WriteTable(["kernel", " calls", " ms"], result.Kernels.Select(k => new[] { k.Kernel, $"{k.Calls}", Number(k.Total.TotalMilliseconds) }));
+        Dictionary<string, OperationTime> host = result.HostOperations.ToDictionary(o => o.Kind);
+        Terminal.WriteTable(
+            ["operation", " count", " ms", " processor ms", " ratio"],
+            result.DeviceOperations.Select(o => new[]
+            {
+                o.Kind, o.Operations.ToString(CultureInfo.InvariantCulture), Number(o.SecondsPerStep * 1e3), Number(host[o.Kind].SecondsPerStep * 1e3), Number(o.SecondsPerStep / host[o.Kind].SecondsPerStep),
+            }));
         return ExitCode.Success;
     }
 

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Sampling;
@@ -15,6 +16,14 @@ internal static class CommonOptions
 
     /// <summary>Threads.</summary>
     public static Option<int?> Threads() => new("--threads") { Description = "Threads. Default: one per processor.", HelpName = "N" };
+
+    /// <summary>Where networks run.</summary>
+    public static Option<string> Device() => new("--device")
+    {
+        Description = "Where networks run: the processor, an OpenCL device, or, with auto, a graphics processor if one works. 'lbd doctor' lists them.",
+        HelpName = "cpu|opencl:N|auto",
+        DefaultValueFactory = _ => ComputeDevice.Processor,
+    };
 
     /// <summary>One JSON object on standard output.</summary>
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON object to standard output, and no progress." };

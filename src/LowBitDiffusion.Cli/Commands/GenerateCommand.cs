@@ -5,6 +5,7 @@ using System.Text.Json;
 using LowBitDiffusion.Cli.Measuring;
 using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Cli.Pictures;
+using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Randomness;
 
@@ -57,13 +58,14 @@ internal sealed class GenerateCommand : CliCommand
     private readonly Option<int?> _threads = CommonOptions.Threads();
     private readonly Option<int?> _batch = new("--batch") { Description = "Most images that go through the network at once. Default: 8.", HelpName = "N" };
     private readonly Option<string?> _memory = new("--memory-budget") { Description = "Refuse a model that needs more than this, before loading it.", HelpName = "512MB" };
+    private readonly Option<string> _device = CommonOptions.Device();
     private readonly Option<bool> _json = CommonOptions.Json();
 
     public GenerateCommand(Terminal terminal) : base("generate", "Draw pictures.", terminal)
     {
         foreach (Option option in (Option[])
         [
-            _model, _labels, .. _subject.Options, _count, _steps, _guidance, _seed, _seeds, _noise, _eta, _out, _grid, _single, _columns, _scale, _captions, _like, _threads, _batch, _memory, _json,
+            _model, _labels, .. _subject.Options, _count, _steps, _guidance, _seed, _seeds, _noise, _eta, _out, _grid, _single, _columns, _scale, _captions, _like, _threads, _batch, _memory, _device, _json,
         ])
         {
             Options.Add(option);
@@ -78,6 +80,7 @@ internal sealed class GenerateCommand : CliCommand
         "lbd generate --model models/fashion-unet-w4a8 --label bag --seeds 1,2,3 --out bags/",
         "lbd generate --model models/stable-diffusion --prompt \"a red dress\" --negative-prompt blurry --seed 7 --out dress.png",
         "lbd generate --model models/stable-diffusion --prompt \"a blue dress\" --init-image dress.png --strength 0.6 --scheduler UniPCMultistepScheduler --out blue.png",
+        "lbd generate --model models/fashion-unet-w4a8 --device opencl:0 --out garments.png",
         "lbd generate --like garments.png --out again.png",
     ];
 
@@ -94,6 +97,7 @@ internal sealed class GenerateCommand : CliCommand
             Threads = CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
             MaxBatch = CommonOptions.Checked("batch", parsed.GetValue(_batch) ?? new PipelineOptions().MaxBatch, 1, 4096),
             MemoryBudget = parsed.GetValue(_memory) is { } text ? Size.Parse("memory-budget", text) : null,
+            Device = parsed.GetValue(_device)!,
         };
         if (single) OutputPath.CheckFolder(output);
         else OutputPath.CheckFile(output);
@@ -135,7 +139,7 @@ internal sealed class GenerateCommand : CliCommand
             Layout = layout,
         };
         IReadOnlyList<string> files = single ? PictureWriter.WriteSingles(output, images, record, model) : [PictureWriter.WriteGrid(output, images, record, model)];
-        Report(quiet, files, record, [.. images.SelectMany(i => i.Truncated).Distinct()], clock, loading);
+        Report(quiet, pipeline.Placement, files, record, [.. images.SelectMany(i => i.Truncated).Distinct()], clock, loading);
         return ExitCode.Success;
     }
 
@@ -213,7 +217,7 @@ internal sealed class GenerateCommand : CliCommand
         return side;
     }
 
-    private void Report(bool json, IReadOnlyList<string> files, PictureRecord record, IReadOnlyList<TruncatedPrompt> truncated, StepClock clock, TimeSpan loading)
+    private void Report(bool json, PipelinePlacement placement, IReadOnlyList<string> files, PictureRecord record, IReadOnlyList<TruncatedPrompt> truncated, StepClock clock, TimeSpan loading)
     {
         if (json)
         {
@@ -234,6 +238,7 @@ internal sealed class GenerateCommand : CliCommand
                     record.Guidance,
                     record.Eta,
                     record.Noise,
+                    Device = placement,
                     LoadSeconds = loading.TotalSeconds,
                     SecondsPerStep = clock.Median.TotalSeconds,
                     Seconds = clock.Total.TotalSeconds,
@@ -243,6 +248,7 @@ internal sealed class GenerateCommand : CliCommand
         }
 
         foreach (TruncatedPrompt prompt in truncated) Terminal.Error.WriteLine($"warning: the text encoder takes {prompt.Tokens} tokens; without effect: {prompt.Dropped}");
+        if (placement.Device != ComputeDevice.Processor || placement.Reason != ComputeDevice.AsAsked) Terminal.Error.WriteLine($"on {placement.Device}: {placement.Reason}");
         string what = files.Count == 1 ? files[0] : $"{files.Count} files in {Path.GetDirectoryName(files[0])}";
         Terminal.Out.WriteLine(string.Create(
             CultureInfo.InvariantCulture,

@@ -13,6 +13,7 @@ internal sealed class InspectCommand : CliCommand
 {
     private readonly Argument<string> _folder = new("DIR") { Description = "Model folder, or the folder of a network alone." };
     private readonly Option<bool> _steps = new("--steps") { Description = "Also list the activation scale and zero point of every module at every calibrated timestep." };
+    private readonly Option<string> _device = CommonOptions.Device();
     private readonly Option<bool> _json = CommonOptions.Json();
 
     public InspectCommand(Terminal terminal)
@@ -20,11 +21,12 @@ internal sealed class InspectCommand : CliCommand
     {
         Arguments.Add(_folder);
         Options.Add(_steps);
+        Options.Add(_device);
         Options.Add(_json);
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> Examples => ["lbd inspect models/fashion-unet-w4a8", "lbd inspect models/fashion-unet-w4a8 --json > model.json"];
+    public override IReadOnlyList<string> Examples => ["lbd inspect models/fashion-unet-w4a8", "lbd inspect models/fashion-unet-w4a8 --device opencl:0", "lbd inspect models/fashion-unet-w4a8 --json > model.json"];
 
     /// <inheritdoc/>
     protected override Task<int> RunAsync(ParseResult parsed, CancellationToken cancellationToken)
@@ -32,14 +34,16 @@ internal sealed class InspectCommand : CliCommand
         string path = parsed.GetValue(_folder)!;
         using NetworkFolder folder = NetworkFolder.Open(path);
         ModelInspection model = ModelInspection.Of(path, folder);
+        string specification = parsed.GetValue(_device)!;
         string? undrawable = folder.Model is { } whole && !DiffusionPipeline.SupportedClasses.Contains(whole.ClassName) ? whole.ClassName : null;
-        MemoryEstimate? memory = folder.Model is null || undrawable is not null ? null : DiffusionPipeline.EstimateMemory(path);
-        if (parsed.GetValue(_json)) PrintJson(model, memory);
-        else Print(model, memory, undrawable, parsed.GetValue(_steps));
+        MemoryEstimate? memory = folder.Model is null || undrawable is not null ? null : DiffusionPipeline.EstimateMemory(path, new() { Device = specification });
+        DevicePlacement? placement = DevicePlacement.Of(folder, specification);
+        if (parsed.GetValue(_json)) PrintJson(model, memory, placement);
+        else Print(model, memory, undrawable, placement, parsed.GetValue(_steps));
         return Task.FromResult(ExitCode.Success);
     }
 
-    private void Print(ModelInspection model, MemoryEstimate? memory, string? undrawable, bool steps)
+    private void Print(ModelInspection model, MemoryEstimate? memory, string? undrawable, DevicePlacement? placement, bool steps)
     {
         Terminal.WriteTable(
             ["module", "weight", " bits w", " bits a", " MACs", " bit operations", " float", " stored", "scales over timesteps", ""],
@@ -65,6 +69,12 @@ internal sealed class InspectCommand : CliCommand
                 .. memory is null ? Array.Empty<string[]>() : [["memory: total", Size.Format(memory.Total)], ["memory: with the runtime", Size.Format(memory.Process)]],
                 .. undrawable is null ? Array.Empty<string[]>() : [["pipeline", $"{undrawable}: cannot be drawn with, there are {string.Join(", ", DiffusionPipeline.SupportedClasses)}"]],
             ]);
+        if (placement is not null)
+        {
+            Terminal.Out.WriteLine($"{placement.Device} ({placement.Reason}): {placement.Steps - placement.OnHost.Count} of {placement.Steps} steps of the plan; on the processor:");
+            Terminal.WriteTable(["step", "kind", "when", "why"], placement.OnHost.Select(step => new[] { step.Name, step.Kind, step.InLoop ? "at every step" : "before the loop", step.Reason }));
+        }
+
         foreach (ModuleInspection module in model.Modules)
         {
             foreach (string warning in module.Warnings) Terminal.Out.WriteLine($"warning: {module.Module}: {warning}");
@@ -109,7 +119,7 @@ internal sealed class InspectCommand : CliCommand
         }
     }
 
-    private void PrintJson(ModelInspection model, MemoryEstimate? memory) => Terminal.Out.WriteLine(JsonSerializer.Serialize(
+    private void PrintJson(ModelInspection model, MemoryEstimate? memory, DevicePlacement? placement) => Terminal.Out.WriteLine(JsonSerializer.Serialize(
         new
         {
             model.Folder,
@@ -125,6 +135,7 @@ internal sealed class InspectCommand : CliCommand
             model.FloatBytes,
             model.StoredBytes,
             Memory = memory?.Parts.ToDictionary(part => part.Part, part => part.Bytes),
+            Device = placement,
             model.Modules,
         },
         JsonText.Compact));

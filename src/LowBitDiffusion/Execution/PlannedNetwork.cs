@@ -1,6 +1,8 @@
+using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Execution.Planning;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Memory;
+using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.Threading;
 
 namespace LowBitDiffusion.Execution;
@@ -20,20 +22,33 @@ public sealed unsafe class PlannedNetwork : IDenoiser
     private readonly int _sampleIn;
     private readonly int _sampleOut;
     private readonly bool _ownsArena = true;
+    private readonly bool _onDevice;
+    private readonly DevicePlan? _device;
 
-    internal PlannedNetwork(ExecutionPlan plan, PackedModel model, WorkerPool pool, IProgress<double>? progress, CancellationToken cancellationToken)
+    internal PlannedNetwork(ExecutionPlan plan, PackedModel model, WorkerPool pool, IProgress<double>? progress, CancellationToken cancellationToken, DeviceModel? device = null)
     {
         _plan = plan;
         _slotNames = [.. plan.Inputs.Keys, .. plan.Outputs.Keys];
         _sampleIn = Array.IndexOf(_slotNames, "sample");
         _sampleOut = Array.LastIndexOf(_slotNames, "sample");
         _context = new PlanContext(pool, _slotNames.Length);
+        (_onDevice, HostSteps) = (device is not null, device is null ? [] : DevicePlan.HostSteps(plan));
         LoadWeights(model, progress, cancellationToken);
-        _arena = new NativeBuffer((nuint)plan.ArenaBytes);
-        _request = new NativeBuffer((nuint)plan.RequestBytes);
-        _steps = new NativeBuffer((nuint)plan.StepBytes);
+        _arena = new NativeBuffer((nuint)(UsesHost ? plan.ArenaBytes : 0));
+        _request = new NativeBuffer((nuint)(UsesHost ? plan.RequestBytes : 0));
+        _steps = new NativeBuffer((nuint)(UsesHost ? plan.StepBytes : 0));
         _context.Arena = _arena.Pointer;
         _context.Request = _request.Pointer;
+        if (device is null) return;
+        try
+        {
+            _device = new DevicePlan(plan, device, _context);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
 
     private PlannedNetwork(PlannedNetwork first)
@@ -41,9 +56,11 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         _plan = first._plan;
         (_slotNames, _sampleIn, _sampleOut) = (first._slotNames, first._sampleIn, first._sampleOut);
         (_arena, _ownsArena) = (first._arena, false);
-        _request = new NativeBuffer((nuint)_plan.RequestBytes);
-        _steps = new NativeBuffer((nuint)_plan.StepBytes);
+        (_onDevice, HostSteps) = (first._onDevice, first.HostSteps);
+        _request = new NativeBuffer(first._request.Length);
+        _steps = new NativeBuffer((nuint)(first._steps.Length == 0 ? 0 : _plan.StepBytes));
         _context = new PlanContext(first._context.Pool, _slotNames.Length) { Arena = _arena.Pointer, Request = _request.Pointer };
+        _device = first._device?.Twin(_context);
     }
 
     /// <summary>
@@ -65,7 +82,16 @@ public sealed unsafe class PlannedNetwork : IDenoiser
     public IReadOnlyDictionary<string, Node> Outputs => _plan.Outputs;
 
     /// <summary>Bytes of activations: the arena and what is kept for a request of the prepared number of steps.</summary>
-    public long ActivationBytes => (long)(_arena.Length + _request.Length + _steps.Length);
+    public long ActivationBytes => (long)(_arena.Length + _request.Length + _steps.Length) + (_device?.Bytes ?? 0);
+
+    /// <summary>Steps that run on the processor although the network runs on a device, and why.</summary>
+    public IReadOnlyList<HostStep> HostSteps { get; }
+
+    /// <summary>Time of each kernel on the device since the last call; nothing unless <see cref="ComputeDevice.ProfilesKernels"/> was on.</summary>
+    public IReadOnlyList<KernelTime> TakeKernelTimes() => _device?.TakeKernelTimes() ?? [];
+
+    /// <summary>What the device's queue has done so far; nothing on the processor.</summary>
+    public QueueStatistics DeviceStatistics => _device?.Statistics ?? default;
 
     /// <summary>Called with the value of every observed node, as dense rows of channels (NHWC), while a phase runs.</summary>
     public NodeObserver? Observer
@@ -133,14 +159,18 @@ public sealed unsafe class PlannedNetwork : IDenoiser
     /// <summary>Frees the activations; weights belong to the <see cref="PreparedModel"/>.</summary>
     public void Dispose()
     {
+        _device?.Dispose();
         if (_ownsArena) _arena.Dispose();
         _request.Dispose();
         _steps.Dispose();
     }
 
+    // A network on a device keeps a copy of its memory here only if some step needs it.
+    private bool UsesHost => !_onDevice || HostSteps.Count > 0;
+
     private void LoadWeights(PackedModel model, IProgress<double>? progress, CancellationToken cancellationToken)
     {
-        PlanStep[] steps = [.. _plan.Steps.Values.SelectMany(s => s)];
+        PlanStep[] steps = [.. _plan.Steps.Values.SelectMany(s => s).Where(s => !_onDevice || DevicePlan.OnDevice(s) is null)];
         int loaded = 0;
         try
         {
@@ -158,7 +188,7 @@ public sealed unsafe class PlannedNetwork : IDenoiser
 
     private void BeginRequest(ReadOnlySpan<float> timesteps)
     {
-        nuint needed = (nuint)(_plan.StepBytes * Math.Max(timesteps.Length, 1));
+        nuint needed = (nuint)(UsesHost ? _plan.StepBytes * Math.Max(timesteps.Length, 1) : 0);
         if (_steps.Length < needed)
         {
             _steps.Dispose();
@@ -169,13 +199,16 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         {
             foreach (InputQuantizer quantizer in quantizers) quantizer.Prepare(timesteps);
         }
+
+        _device?.BeginRequest(timesteps.Length);
     }
 
     private void Run(PlanPhase phase, int step, CancellationToken cancellationToken)
     {
         _context.Step = _steps.Pointer + step * _plan.StepBytes;
         foreach (InputQuantizer quantizer in _plan.Quantizers[phase]) quantizer.Select(step);
-        _context.Run(_plan.Steps[phase], cancellationToken);
+        if (_device is not null) _device.Run(phase, step, cancellationToken);
+        else _context.Run(_plan.Steps[phase], cancellationToken);
     }
 
     private void RequireInputs(IEnumerable<string> given, string[] except)

@@ -1,3 +1,4 @@
+using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Execution.Planning;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Dispatch;
@@ -12,14 +13,19 @@ namespace LowBitDiffusion.Execution;
 public sealed class PreparedModel : IDisposable
 {
     private readonly PackedModel _packed;
+    private readonly ModelWeights _weights;
+    private readonly DeviceModel? _onDevice;
 
     /// <summary>Prepares a network. Weights are read and packed when the first plan asks for them.</summary>
     /// <param name="network">The architecture.</param>
     /// <param name="weights">Its parameters; must stay usable until the first plan of each part is compiled.</param>
     /// <param name="kernels">Kernels to use; null for the fastest that this machine has.</param>
-    public PreparedModel(INetwork network, ModelWeights weights, KernelTable? kernels = null)
+    /// <param name="device">Where it runs; null for the processor.</param>
+    public PreparedModel(INetwork network, ModelWeights weights, KernelTable? kernels = null, ComputeDevice? device = null)
     {
         Network = network;
+        _weights = weights;
+        _onDevice = device is null ? null : new DeviceModel(device, weights);
         _packed = new PackedModel(weights, kernels ?? KernelTable.Best);
     }
 
@@ -27,7 +33,7 @@ public sealed class PreparedModel : IDisposable
     public INetwork Network { get; }
 
     /// <summary>Bytes of packed weights.</summary>
-    public long WeightBytes => _packed.Bytes;
+    public long WeightBytes => _packed.Bytes + (_onDevice?.Bytes ?? 0);
 
     /// <summary>Compiles the network for a set of input shapes.</summary>
     /// <param name="inputs">Shapes by input name.</param>
@@ -43,7 +49,7 @@ public sealed class PreparedModel : IDisposable
         CancellationToken cancellationToken = default)
     {
         Graph graph = Build(inputs, outputs);
-        return new PlannedNetwork(PlanCompiler.Compile(_packed, graph, observe?.Invoke(graph) ?? [], pool.Threads), _packed, pool, progress, cancellationToken);
+        return new PlannedNetwork(PlanCompiler.Compile(_packed, graph, observe?.Invoke(graph) ?? [], pool.Threads, forDevice: _onDevice is not null), _packed, pool, progress, cancellationToken, _onDevice);
     }
 
     /// <summary>Bytes that running the network for a set of input shapes takes, without reading a weight.</summary>
@@ -54,12 +60,30 @@ public sealed class PreparedModel : IDisposable
     public PlanMemory Estimate(IReadOnlyDictionary<string, TensorShape> inputs, int threads, IReadOnlyList<string>? outputs = null)
     {
         Graph graph = Build(inputs, outputs);
-        ExecutionPlan plan = PlanCompiler.Compile(_packed, graph, [], threads);
-        return new PlanMemory(_packed.EstimateBytes(graph), plan.ArenaBytes, plan.RequestBytes, plan.StepBytes);
+        ExecutionPlan plan = PlanCompiler.Compile(_packed, graph, [], threads, forDevice: _onDevice is not null);
+        if (_onDevice is null) return new PlanMemory(_packed.EstimateBytes(graph), plan.ArenaBytes, plan.RequestBytes, plan.StepBytes);
+
+        // Steps on the processor work in a copy of the whole arena.
+        int copies = DevicePlan.HostSteps(plan).Count > 0 ? 2 : 1;
+        long boundary = DevicePlan.EstimateBytes(plan, 0) - plan.ArenaBytes - plan.RequestBytes - plan.StepBytes;
+        return new PlanMemory(DeviceModel.EstimateBytes(graph, _weights), copies * plan.ArenaBytes + boundary, copies * plan.RequestBytes, copies * plan.StepBytes);
+    }
+
+    /// <summary>Steps that run on the processor although the network runs on a device, and how many steps there are; no weight is read.</summary>
+    /// <param name="inputs">Shapes by input name.</param>
+    /// <exception cref="GraphException">The shapes do not fit the network.</exception>
+    public (IReadOnlyList<HostStep> OnHost, int Steps) Placement(IReadOnlyDictionary<string, TensorShape> inputs)
+    {
+        ExecutionPlan plan = PlanCompiler.Compile(_packed, Build(inputs, null), [], threads: 1, forDevice: _onDevice is not null);
+        return (DevicePlan.HostSteps(plan), plan.Steps.Values.Sum(steps => steps.Length));
     }
 
     /// <summary>Frees the weights; planned networks must not be used afterwards.</summary>
-    public void Dispose() => _packed.Dispose();
+    public void Dispose()
+    {
+        _packed.Dispose();
+        _onDevice?.Dispose();
+    }
 
     private Graph Build(IReadOnlyDictionary<string, TensorShape> inputs, IReadOnlyList<string>? outputs)
     {

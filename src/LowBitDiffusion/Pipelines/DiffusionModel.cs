@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
@@ -31,18 +32,21 @@ internal sealed class DiffusionModel : IDisposable
             JsonConfig scheduler = folder.OpenConfig("scheduler");
             Scheduler = new SchedulerConfig(JsonObject.Create(scheduler.Root) ?? [], scheduler.File);
             Pool = Owned(new WorkerPool(options.Threads ?? Environment.ProcessorCount));
+            Device = ComputeDevice.Open(options.Device, out string reason);
+            if (Device is not null) _parts.Add(Device);
+            Placement = new PipelinePlacement(Device?.ToString() ?? ComputeDevice.Processor, reason);
 
             // Under a budget what is kept for the next call must be counted: one network each.
             int mostIdle = options.MemoryBudget is null ? MostIdle : 1;
-            Denoiser = Owned(new ModelComponent(folder, denoiser, Class.Networks, Pool, mostIdle));
+            Denoiser = Owned(new ModelComponent(folder, denoiser, Class.Networks, Pool, mostIdle, Device));
             if (autoencoder is not null)
-                Autoencoder = Owned(new LatentAutoencoder(new ModelComponent(folder, autoencoder, [nameof(AutoencoderKL), nameof(VQModel)], Pool, mostIdle)));
+                Autoencoder = Owned(new LatentAutoencoder(new ModelComponent(folder, autoencoder, [nameof(AutoencoderKL), nameof(VQModel)], Pool, mostIdle, Device)));
             IReadOnlyDictionary<string, TensorShape> inputs = Denoiser.Network.NativeInputs(1);
             CheckInputs(inputs);
             if (Denoiser.Correction is { } correction && correction.Channels != inputs["sample"].Channels)
                 throw new ModelFormatException(Path.Combine(folder.Path, denoiser, PredictionCorrectionFile.Name), "channels", $"expected the network's {inputs["sample"].Channels}, found {correction.Channels}");
             if (Class.Text is TextSource.Clip or TextSource.ClipPair && folder.Components.ContainsKey("text_encoder"))
-                Text = Owned(new PromptEncoder(folder, Class.Text, inputs["encoder_hidden_states"].Channels, inputs.TryGetValue("text_embeds", out TensorShape? pooled) ? pooled.Channels : 0, Pool, mostIdle));
+                Text = Owned(new PromptEncoder(folder, Class.Text, inputs["encoder_hidden_states"].Channels, inputs.TryGetValue("text_embeds", out TensorShape? pooled) ? pooled.Channels : 0, Pool, mostIdle, Device));
             ZerosForNoPrompt = Class.Text == TextSource.ClipPair && folder.Index.GetBool("force_zeros_for_empty_prompt", true);
             Description = Describe(folder);
         }
@@ -67,6 +71,12 @@ internal sealed class DiffusionModel : IDisposable
 
     /// <summary>Threads.</summary>
     public WorkerPool Pool { get; }
+
+    /// <summary>Where the networks run; null for the processor.</summary>
+    public ComputeDevice? Device { get; }
+
+    /// <summary>The same in words, with the reason.</summary>
+    public PipelinePlacement Placement { get; private set; }
 
     /// <summary>The denoising network.</summary>
     public ModelComponent Denoiser { get; }
@@ -93,8 +103,22 @@ internal sealed class DiffusionModel : IDisposable
     /// <summary>Reads what a folder says, and no weights.</summary>
     public static DiffusionModel Open(string path, PipelineOptions options) => new(ModelFolder.Open(path), options);
 
-    /// <summary>Opens a folder, checks the memory budget, and packs the weights.</summary>
+    /// <summary>Opens a folder, checks the memory budget, and packs the weights. A device that was found, not asked for, and then fails gives way to the processor.</summary>
     public static DiffusionModel Load(string path, PipelineOptions options, IProgress<double>? progress, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return LoadAsAsked(path, options, progress, cancellationToken);
+        }
+        catch (DeviceException e) when (options.Device == ComputeDevice.Automatic)
+        {
+            DiffusionModel model = LoadAsAsked(path, options with { Device = ComputeDevice.Processor }, progress, cancellationToken);
+            model.Placement = new PipelinePlacement(ComputeDevice.Processor, e.Message);
+            return model;
+        }
+    }
+
+    private static DiffusionModel LoadAsAsked(string path, PipelineOptions options, IProgress<double>? progress, CancellationToken cancellationToken)
     {
         DiffusionModel model = Open(path, options);
         try

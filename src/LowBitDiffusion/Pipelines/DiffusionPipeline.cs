@@ -3,6 +3,11 @@ using System.Threading.Channels;
 
 namespace LowBitDiffusion.Pipelines;
 
+/// <summary>Where a pipeline's networks run.</summary>
+/// <param name="Device">The device's name, <c>cpu</c> for the processor.</param>
+/// <param name="Reason">Why there.</param>
+public sealed record PipelinePlacement(string Device, string Reason);
+
 /// <summary>
 /// Draws images with a model folder in diffusers' layout, float or quantized. Calls may overlap; each has activations of its own and all share the weights, also with the
 /// pipelines of <see cref="Share"/>.
@@ -29,6 +34,9 @@ public sealed class DiffusionPipeline : IAsyncDisposable, IDisposable
     /// <summary>Bytes of weights as they lie in memory.</summary>
     public long WeightBytes => _model.WeightBytes;
 
+    /// <summary>Where the networks run, and why there.</summary>
+    public PipelinePlacement Placement => _model.Placement;
+
     /// <summary>Loads a model folder.</summary>
     /// <param name="folder">A folder with <c>model_index.json</c>.</param>
     /// <param name="options">How to run; null for the defaults.</param>
@@ -36,6 +44,7 @@ public sealed class DiffusionPipeline : IAsyncDisposable, IDisposable
     /// <param name="cancellationToken">Stops the loading between layers.</param>
     /// <exception cref="ModelFormatException">A file is missing, damaged or not supported.</exception>
     /// <exception cref="MemoryBudgetException">The model does not fit <see cref="PipelineOptions.MemoryBudget"/>; no weight was read.</exception>
+    /// <exception cref="DeviceException">There is no such device, or it cannot be used.</exception>
     public static Task<DiffusionPipeline> LoadAsync(
         string folder, PipelineOptions? options = null, IProgress<double>? progress = null, CancellationToken cancellationToken = default) =>
         Task.Run(() => new DiffusionPipeline(DiffusionModel.Load(folder, options ?? new(), progress, cancellationToken)), cancellationToken);

@@ -92,7 +92,7 @@ internal sealed record MemoryPlan
                 KeepsActivations = false,
                 KeepsTextEncoders = keepsText,
                 Tiling = tiling,
-                Estimate = new MemoryEstimate([.. stages.WeightParts(keepsText), ("activations", activations)]),
+                Estimate = stages.Placed([.. stages.WeightParts(keepsText), ("activations", activations)]),
             };
             if (least.Estimate.Total <= budget) return least;
         }
@@ -138,13 +138,17 @@ internal sealed record MemoryPlan
             ? [.. text.Encoders.Select(encoder => (encoder.Component.Name, encoder.Component.Estimate(encoder.Inputs, encoder.Outputs)))]
             : [];
 
-        public MemoryEstimate Everything(int batch, DecodeTiling? tiling) => new(
+        public MemoryEstimate Everything(int batch, DecodeTiling? tiling) => Placed(
         [
             .. WeightParts(keepsText: true),
             ($"{model.Denoiser.Name} activations", Sampling(batch, twoPasses: false)),
             .. model.Autoencoder is { } autoencoder ? ((string, long)[])[($"{autoencoder.Component.Name} activations", Decoding(tiling) + _imageEncoder.Activations(1))] : [],
             .. _text.Select(one => ($"{one.Name} activations", one.Memory.Activations(1))),
         ]);
+
+        /// <summary>Parts with the device that holds them; what the host keeps of a network on a device is counted with it.</summary>
+        public MemoryEstimate Placed(IReadOnlyList<(string Part, long Bytes)> parts) =>
+            new(model.Device is { } device ? [.. parts.Select(part => ($"{part.Part} on {device.Name}", part.Bytes))] : parts);
 
         public (string, long)[] WeightParts(bool keepsText) =>
         [

@@ -1,4 +1,5 @@
 using LowBitDiffusion.Execution;
+using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
@@ -23,6 +24,7 @@ internal sealed class ModelComponent : IDisposable
 {
     private readonly NetworkFolder _files;
     private readonly WorkerPool _pool;
+    private readonly ComputeDevice? _device;
     private readonly int _mostIdle;
     private readonly List<(string Key, PlannedNetwork Network)> _idle = [];
     private readonly Lock _lock = new();
@@ -35,10 +37,11 @@ internal sealed class ModelComponent : IDisposable
     /// <param name="supported">Classes that it can have.</param>
     /// <param name="pool">Threads.</param>
     /// <param name="mostIdle">Compiled networks that are kept when nobody uses them.</param>
+    /// <param name="device">Where it runs; null for the processor.</param>
     /// <exception cref="ModelFormatException">It is missing, damaged, or of another class.</exception>
-    public ModelComponent(ModelFolder folder, string name, IReadOnlyList<string> supported, WorkerPool pool, int mostIdle)
+    public ModelComponent(ModelFolder folder, string name, IReadOnlyList<string> supported, WorkerPool pool, int mostIdle, ComputeDevice? device = null)
     {
-        (_pool, _mostIdle) = (pool, mostIdle);
+        (_pool, _mostIdle, _device) = (pool, mostIdle, device);
         _files = NetworkFolder.Open(folder, name);
         if (supported.Contains(Network.ClassName)) return;
         _files.Dispose();
@@ -108,7 +111,7 @@ internal sealed class ModelComponent : IDisposable
 
             // What is kept and will not be used makes room for what is.
             Trim(_mostIdle - 1);
-            prepared = _prepared ??= new PreparedModel(Network, _files.Weights);
+            prepared = _prepared ??= new PreparedModel(Network, _files.Weights, device: _device);
         }
 
         try

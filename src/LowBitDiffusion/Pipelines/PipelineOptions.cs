@@ -1,3 +1,5 @@
+using LowBitDiffusion.Execution.Devices;
+
 namespace LowBitDiffusion.Pipelines;
 
 /// <summary>How a pipeline runs.</summary>
@@ -18,6 +20,12 @@ public sealed record PipelineOptions
 
     /// <summary>Tiles in which latents are decoded; null for whole latents unless the memory budget asks for tiles.</summary>
     public DecodeTiling? DecodeTiling { get; init; }
+
+    /// <summary>
+    /// Where networks run: <c>cpu</c>; <c>opencl:N</c>, <c>opencl</c> for the first; or <c>auto</c> for a graphics processor if there is one that works and has the memory, else the processor.
+    /// A memory budget counts what a device holds as well.
+    /// </summary>
+    public string Device { get; init; } = ComputeDevice.Processor;
 
     /// <summary>Bytes of <paramref name="count"/> gibibytes, for <see cref="MemoryBudget"/>.</summary>
     public static long GiB(double count) => (long)(count * (1L << 30));

@@ -1,3 +1,4 @@
+using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Kernels.Threading;
 
@@ -16,19 +17,19 @@ internal sealed class PromptEncoder : IDisposable
 
     /// <summary>Opens the encoders.</summary>
     /// <exception cref="ModelFormatException">One is missing or damaged, or they do not fit each other or the denoising network.</exception>
-    public PromptEncoder(ModelFolder folder, TextSource source, int width, int pooledWidth, WorkerPool pool, int mostIdle)
+    public PromptEncoder(ModelFolder folder, TextSource source, int width, int pooledWidth, WorkerPool pool, int mostIdle, ComputeDevice? device)
     {
         try
         {
             if (source == TextSource.Clip)
             {
-                _encoders.Add(new TextEncoder(folder, "", ["last_hidden_state"], pool, mostIdle));
+                _encoders.Add(new TextEncoder(folder, "", ["last_hidden_state"], pool, mostIdle, device));
             }
             else
             {
                 _zerosForEmpty = folder.Index.GetBool("force_zeros_for_empty_prompt", true);
-                _encoders.Add(new TextEncoder(folder, "", ["penultimate_hidden_state"], pool, mostIdle));
-                _encoders.Add(new TextEncoder(folder, "_2", ["penultimate_hidden_state", "text_embeds"], pool, mostIdle));
+                _encoders.Add(new TextEncoder(folder, "", ["penultimate_hidden_state"], pool, mostIdle, device));
+                _encoders.Add(new TextEncoder(folder, "_2", ["penultimate_hidden_state", "text_embeds"], pool, mostIdle, device));
             }
 
             TextEncoder last = _encoders[^1];

@@ -1,3 +1,4 @@
+using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
@@ -19,12 +20,13 @@ internal sealed class TextEncoder : IDisposable
     /// <param name="outputs">Outputs that are wanted.</param>
     /// <param name="pool">Threads.</param>
     /// <param name="mostIdle">See <see cref="ModelComponent"/>.</param>
+    /// <param name="device">Where it runs; null for the processor.</param>
     /// <exception cref="ModelFormatException">One is missing or damaged, or they do not fit each other.</exception>
-    public TextEncoder(ModelFolder folder, string suffix, IReadOnlyList<string> outputs, WorkerPool pool, int mostIdle)
+    public TextEncoder(ModelFolder folder, string suffix, IReadOnlyList<string> outputs, WorkerPool pool, int mostIdle, ComputeDevice? device)
     {
         Outputs = outputs;
         string[] classes = outputs.Contains("text_embeds") ? [ClipTextModel.ProjectionClass] : [ClipTextModel.PlainClass, ClipTextModel.ProjectionClass];
-        _component = new ModelComponent(folder, $"text_encoder{suffix}", classes, pool, mostIdle);
+        _component = new ModelComponent(folder, $"text_encoder{suffix}", classes, pool, mostIdle, device);
         try
         {
             ClipTextModel network = (ClipTextModel)_component.Network;

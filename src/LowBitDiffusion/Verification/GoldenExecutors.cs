@@ -1,4 +1,5 @@
 using LowBitDiffusion.Execution;
+using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Execution.Planning;
 using LowBitDiffusion.Execution.Reference;
 using LowBitDiffusion.Graphs;
@@ -17,11 +18,13 @@ public static class GoldenExecutors
     /// <summary>The planned one. It is run twice: fused as in production for the outputs, and with every module's output stored for the captures; both give the outputs.</summary>
     /// <param name="pool">Threads.</param>
     /// <param name="kernels">Kernels; null for the fastest.</param>
-    public static GoldenExecutor Planned(WorkerPool pool, KernelTable? kernels = null) => (graph, weights, inputs, onTap, cancellationToken) =>
+    /// <param name="device">Where the plan runs; null for the processor.</param>
+    public static GoldenExecutor Planned(WorkerPool pool, KernelTable? kernels = null, ComputeDevice? device = null) => (graph, weights, inputs, onTap, cancellationToken) =>
     {
         using PackedModel model = new(weights, kernels ?? KernelTable.Best);
+        using DeviceModel? onDevice = device is null ? null : new(device, weights);
         ILookup<Node, string> names = graph.Taps.ToLookup(t => t.Value, t => t.Key);
-        using (PlannedNetwork open = new(PlanCompiler.Compile(model, graph, graph.Taps.Values, pool.Threads), model, pool, null, cancellationToken))
+        using (PlannedNetwork open = new(PlanCompiler.Compile(model, graph, graph.Taps.Values, pool.Threads, forDevice: device is not null), model, pool, null, cancellationToken, onDevice))
         {
             open.Observer = (node, rows) =>
             {
@@ -31,7 +34,7 @@ public static class GoldenExecutors
             open.Run(inputs, cancellationToken);
         }
 
-        using PlannedNetwork fused = new(PlanCompiler.Compile(model, graph, [], pool.Threads), model, pool, null, cancellationToken);
+        using PlannedNetwork fused = new(PlanCompiler.Compile(model, graph, [], pool.Threads, forDevice: device is not null), model, pool, null, cancellationToken, onDevice);
         return fused.Run(inputs, cancellationToken);
     };
 

@@ -85,6 +85,22 @@ internal sealed unsafe class QuantizedConvProblem
         }
     }
 
+    internal ReadOnlySpan<byte> Input => _input;
+
+    internal ReadOnlySpan<sbyte> Codes => _codes;
+
+    internal ReadOnlySpan<float> WeightScales => _weightScales;
+
+    internal ReadOnlySpan<float> InputScales => _inputScales;
+
+    internal ReadOnlySpan<byte> ZeroPoints => _zeroPoints;
+
+    internal float[]? Bias => _bias;
+
+    internal float[]? ImageVector => _imageVector;
+
+    internal int OutputStride => _outputStride;
+
     /// <summary>Rows of the output with the gaps between them; codes as numbers.</summary>
     internal float[] Expected()
     {
@@ -194,7 +210,8 @@ internal sealed unsafe class QuantizedConvProblem
         return [.. Enumerable.Range(0, _case.OutChannels).SelectMany(place => channels.AsSpan(kernel.GatedChannel(place, _case.OutChannels) * length, length).ToArray())];
     }
 
-    private float[] Output()
+    /// <summary>What the output holds before: the residual, or what must not be touched.</summary>
+    internal float[] Output()
     {
         float[] output = new float[_geometry.Rows * _outputStride];
         output.AsSpan().Fill(_case.CodesOf is null ? Untouched : UntouchedCode);

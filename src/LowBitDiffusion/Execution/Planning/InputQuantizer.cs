@@ -43,6 +43,22 @@ internal sealed unsafe class InputQuantizer
     /// <summary><c>1/(d·s[c])</c> of each channel where channels have scales of their own, else null.</summary>
     public float* ChannelInverse => _channelInverse.Length == 0 ? null : Address(_channelInverse);
 
+    /// <summary>Numbers of the two ranges in front of <see cref="CopyTo"/>.</summary>
+    public const int RangeNumbers = 6;
+
+    /// <summary>Numbers of <see cref="CopyTo"/>.</summary>
+    public int Length => RangeNumbers + _channelInverse.Length;
+
+    /// <summary>Whether channels have scales of their own.</summary>
+    public bool HasChannelScales => _channelInverse.Length > 0;
+
+    /// <summary>The current parameters in one piece: 1/d of both ranges, d of both, z of both, then 1/(d·s) of the channels that have scales of their own.</summary>
+    public void CopyTo(Span<float> values)
+    {
+        for (int s = 0; s < _table.Segments; s++) (values[s], values[2 + s], values[4 + s]) = (_inverse[s], Scale(s), _zeroPoints[s]);
+        _channelInverse.CopyTo(values[RangeNumbers..]);
+    }
+
     /// <summary>Whether two layers quantize the same input to the same codes at every timestep, so that one pass serves both.</summary>
     public bool Matches(QuantizedModule module) =>
         SplitChannel == module.SplitChannel && _table.Bits == module.Input.Bits && _table.Timesteps.SequenceEqual(module.Input.Timesteps)

@@ -63,12 +63,18 @@ internal sealed unsafe class PlanContext(WorkerPool pool, int slots)
     /// <summary>The rows of a value.</summary>
     public RowView View(in Storage storage) => new(Floats(storage), storage.Stride);
 
+    /// <summary>Adds a call that began at <paramref name="start"/> and ends now to a step's time.</summary>
+    public void Record(PlanStep step, long start)
+    {
+        (long ticks, int calls) = _timings.GetValueOrDefault(step);
+        _timings[step] = (ticks + Stopwatch.GetTimestamp() - start, calls + 1);
+    }
+
     private void RunTimed(PlanStep step)
     {
         long start = Stopwatch.GetTimestamp();
         step.Run(this);
-        (long ticks, int calls) = _timings.GetValueOrDefault(step);
-        _timings[step] = (ticks + Stopwatch.GetTimestamp() - start, calls + 1);
+        Record(step, start);
     }
 }
 

@@ -5,7 +5,7 @@ using LowBitDiffusion.Quantization;
 namespace LowBitDiffusion.Execution.Planning;
 
 /// <summary>Attention in single precision, 8-bit integers or bfloat16.</summary>
-internal sealed unsafe class AttentionStep(Node node, AttentionPrecision precision, Storage[] inputs, Storage output, Region scratch) : PlanStep
+internal sealed unsafe partial class AttentionStep(Node node, AttentionPrecision precision, Storage[] inputs, Storage output, Region scratch) : PlanStep
 {
     private Int8Attention? _int8;
     private Bf16Attention? _bf16;

@@ -5,7 +5,7 @@ using LowBitDiffusion.Kernels.Numerics;
 namespace LowBitDiffusion.Execution.Planning;
 
 /// <summary>Brings an input from the caller's layout (row-major, channels before pixels) into the plan's (NHWC).</summary>
-internal sealed unsafe class InputStep(int slot, TensorShape shape, Storage destination) : PlanStep
+internal sealed unsafe partial class InputStep(int slot, TensorShape shape, Storage destination) : PlanStep
 {
     public override string Kind => "input";
 
@@ -20,7 +20,7 @@ internal sealed unsafe class InputStep(int slot, TensorShape shape, Storage dest
 }
 
 /// <summary>Hands an output back in the caller's layout.</summary>
-internal sealed unsafe class OutputStep(int slot, TensorShape shape, Storage source) : PlanStep
+internal sealed unsafe partial class OutputStep(int slot, TensorShape shape, Storage source) : PlanStep
 {
     public override string Kind => "output";
 
@@ -36,7 +36,7 @@ internal sealed unsafe class OutputStep(int slot, TensorShape shape, Storage sou
 }
 
 /// <summary>Shows a value to whoever watches the run.</summary>
-internal sealed unsafe class ObserveStep(Node node, Storage source) : PlanStep
+internal sealed unsafe partial class ObserveStep(Node node, Storage source) : PlanStep
 {
     public override string Kind => "observe";
 
@@ -59,7 +59,7 @@ internal sealed unsafe class ObserveStep(Node node, Storage source) : PlanStep
 }
 
 /// <summary>Gathers the rows of a slice.</summary>
-internal sealed unsafe class CopyStep(Storage source, Storage destination) : PlanStep
+internal sealed unsafe partial class CopyStep(Storage source, Storage destination) : PlanStep
 {
     public override string Kind => "copy";
 

@@ -5,7 +5,7 @@ using LowBitDiffusion.Kernels.Numerics;
 namespace LowBitDiffusion.Execution.Planning;
 
 /// <summary>Everything that is neither a layer nor fused into one: sums, products, pooling, tables, embeddings.</summary>
-internal sealed unsafe class ElementStep : PlanStep
+internal sealed unsafe partial class ElementStep : PlanStep
 {
     private readonly Node _node;
     private readonly Storage[] _inputs;

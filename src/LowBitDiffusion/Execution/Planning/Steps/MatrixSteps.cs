@@ -81,7 +81,7 @@ internal abstract class MatrixStep(MatrixOp op, ConvGeometry geometry, Region in
 }
 
 /// <summary>A layer in single precision.</summary>
-internal sealed unsafe class FloatMatrixStep(MatrixOp op, ConvGeometry geometry, Region input, int offset, MatrixEpilogue epilogue)
+internal sealed unsafe partial class FloatMatrixStep(MatrixOp op, ConvGeometry geometry, Region input, int offset, MatrixEpilogue epilogue)
     : MatrixStep(op, geometry, input, epilogue)
 {
     private readonly MatrixOp _op = op;
@@ -101,7 +101,7 @@ internal sealed unsafe class FloatMatrixStep(MatrixOp op, ConvGeometry geometry,
 }
 
 /// <summary>A layer in integers: codes in, floats or its readers' codes out.</summary>
-internal sealed unsafe class QuantizedMatrixStep : MatrixStep
+internal sealed unsafe partial class QuantizedMatrixStep : MatrixStep
 {
     private readonly MatrixOp _op;
     private readonly QuantizedModule _module;

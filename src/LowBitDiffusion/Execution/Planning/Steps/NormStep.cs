@@ -11,7 +11,7 @@ namespace LowBitDiffusion.Execution.Planning;
 ///   region:  factor [B or 1][C] | offset [B or 1][C] | mean [rows] | 1/deviation [rows] (layer norm) | scratch (group norm)
 /// </code>
 /// </summary>
-internal sealed unsafe class NormFold
+internal sealed unsafe partial class NormFold
 {
     private readonly int _affineRows;
     private readonly int _channels;
@@ -71,7 +71,7 @@ internal sealed unsafe class NormFold
 }
 
 /// <summary>Computes a <see cref="NormFold"/>: one pass over the value for its statistics.</summary>
-internal sealed unsafe class NormStep(StageExpression expression, Storage[] sources, Storage? scaleVector, Storage? shiftVector, NormFold fold) : PlanStep
+internal sealed unsafe partial class NormStep(StageExpression expression, Storage[] sources, Storage? scaleVector, Storage? shiftVector, NormFold fold) : PlanStep
 {
     private float* _gamma;
     private float* _beta;

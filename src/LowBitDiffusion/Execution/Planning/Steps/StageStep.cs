@@ -5,7 +5,7 @@ using LowBitDiffusion.Kernels.Staging;
 namespace LowBitDiffusion.Execution.Planning;
 
 /// <summary>Feeds a layer: normalises, activates, resizes and writes padded codes or floats in one pass (<see cref="StagingPass"/>).</summary>
-internal sealed unsafe class StageStep(
+internal sealed unsafe partial class StageStep(
     StageExpression expression, Storage[] sources, NormFold? fold, Padding padding, InputQuantizer? quantizer, Region destination) : PlanStep
 {
     public override string Kind => quantizer is null ? "stage f32" : "stage u8";

@@ -1,0 +1,96 @@
+using LowBitDiffusion.Kernels.Convolution;
+using LowBitDiffusion.Kernels.OpenCL.Devices;
+using LowBitDiffusion.Kernels.OpenCL.Families;
+
+namespace LowBitDiffusion.Kernels.OpenCL.Checking;
+
+/// <summary>A small integer layer whose sums a wrong kernel gets wrong, and its result by the definition.</summary>
+/// <param name="Name">What it is after.</param>
+/// <param name="Geometry">Shapes.</param>
+/// <param name="Segments">Channels of each segment.</param>
+/// <param name="Input">Input codes by position.</param>
+/// <param name="Weight">Weight codes by position.</param>
+/// <param name="ZeroPoints">Zero points of the two ranges.</param>
+internal sealed record CheckCase(string Name, ConvGeometry Geometry, int[] Segments, Func<int, byte> Input, Func<int, sbyte> Weight, byte[] ZeroPoints)
+{
+    private static readonly float[] s_scales = [0.0173f, 0.0031f];
+
+    /// <summary>The cases: ends of all ranges, neighbours that a saturating sum would lose, sizes that fill no tile, both packings.</summary>
+    public static IReadOnlyList<CheckCase> All { get; } =
+    [
+        new("largest sums", ConvGeometry.Linear(9, 131, 67), [131], _ => 255, _ => 127, [0, 0]),
+        new("smallest sums", ConvGeometry.Linear(9, 131, 67), [131], _ => 255, _ => -127, [255, 0]),
+        new("alternating signs", ConvGeometry.Linear(5, 257, 33), [257], _ => 255, i => (sbyte)(i / 2 % 2 == 0 ? 127 : -127), [128, 0]),
+        new("odd image, two ranges", new ConvGeometry(2, 7, 6, 13, 70, 3, 3, 1), [6, 7], Mixed, i => (sbyte)(Mixed(i + 5) % 255 - 127), [0, 255]),
+        new("stride 2, words of four", new ConvGeometry(1, 9, 9, 36, 65, 3, 3, 2), [36], Mixed, i => (sbyte)(Mixed(i + 9) % 255 - 127), [77, 0]),
+        new("four bits, ends", ConvGeometry.Linear(17, 66, 64), [66], _ => 255, i => (sbyte)(i % 2 == 0 ? -8 : 7), [255, 0]),
+        new("four bits, odd image", new ConvGeometry(1, 6, 5, 10, 35, 3, 3, 1), [3, 7], Mixed, i => (sbyte)(Mixed(i + 3) % 16 - 8), [200, 3]),
+        new("four bits with a zero point", ConvGeometry.Linear(11, 49, 40), [49], Mixed, i => (sbyte)(Mixed(i + 7) % 16 - 15), [90, 0]),
+        new("many words", ConvGeometry.Linear(3, 4100, 20), [4100], Mixed, i => (sbyte)(Mixed(i + 1) % 255 - 127), [131, 0]),
+    ];
+
+    /// <summary>Runs it and says what is wrong, or null.</summary>
+    public string? Fault(DeviceQueue queue, KernelChoice choice)
+    {
+        int outChannels = Geometry.OutChannels, rows = Geometry.Rows;
+        KernelSegment[] segments = [.. Segments.Select((count, s) => new KernelSegment(Segments.Take(s).Sum(), count))];
+        sbyte[] codes = [.. Enumerable.Range(0, outChannels * Geometry.Depth).Select(Weight)];
+        byte[] input = [.. Enumerable.Range(0, Geometry.Batch * Geometry.Height * Geometry.Width * Geometry.Channels).Select(Input)];
+        float[] weightScales = [.. Enumerable.Range(0, segments.Length * outChannels).Select(i => 0.001f * (1 + i % 7))], bias = [.. Enumerable.Range(0, outChannels).Select(o => 0.37f * (o % 5))];
+        float[] expected = Expected(segments, codes, input, weightScales, bias);
+
+        using DeviceArena arena = new(queue.Context);
+        ConvWeightShape shape = new(outChannels, Geometry.Channels, Geometry.KernelHeight, Geometry.KernelWidth);
+        IntegerWeights weights = IntegerWeights.Load(queue, arena, codes, shape, segments, weightScales);
+        IntegerMatrix layer = new(queue, arena, Geometry, weights, [.. Enumerable.Range(0, segments.Length)]);
+        DeviceSlice inputAt = arena.Put<byte>(queue, input), biasAt = arena.Put<float>(queue, bias), output = arena.Take(expected.Length * sizeof(float));
+        DeviceSlice quantizer = arena.Put<float>(queue, [1 / s_scales[0], 1 / s_scales[1], .. s_scales, ZeroPoints[0], ZeroPoints[1]]);
+        layer.Enqueue(queue, choice, inputAt, quantizer, new MatrixEpilogue(biasAt, default, 0, default, 0, 1, output, outChannels));
+        float[] found = queue.Download<float>(output, expected.Length);
+        for (int i = 0; i < found.Length; i++)
+        {
+            if (BitConverter.SingleToInt32Bits(found[i]) != BitConverter.SingleToInt32Bits(expected[i]))
+                return FormattableString.Invariant($"{Name}: row {i / outChannels}, channel {i % outChannels} is {found[i]:R}, the definition gives {expected[i]:R}");
+        }
+
+        return null;
+
+        float[] Expected(KernelSegment[] ranges, sbyte[] w, byte[] q, float[] scales, float[] added)
+        {
+            float[] y = new float[rows * outChannels];
+            for (int row = 0; row < rows; row++)
+            {
+                for (int o = 0; o < outChannels; o++)
+                {
+                    float value = 0;
+                    for (int s = 0; s < ranges.Length; s++)
+                    {
+                        float term = Sum(row, o, ranges[s], ZeroPoints[s], w, q) * (s_scales[s] * scales[(s * outChannels) + o]);
+                        value = s == 0 ? term : value + term;
+                    }
+
+                    y[(row * outChannels) + o] = value + added[o];
+                }
+            }
+
+            return y;
+        }
+    }
+
+    private static byte Mixed(int i) => (byte)((uint)(i * 2654435761L) >> 13);
+
+    private int Sum(int row, int o, KernelSegment segment, int zeroPoint, sbyte[] w, byte[] q)
+    {
+        (int image, int pixel) = Math.DivRem(row, Geometry.OutHeight * Geometry.OutWidth);
+        (int y, int x) = Math.DivRem(pixel, Geometry.OutWidth);
+        int sum = 0, taps = Geometry.KernelHeight * Geometry.KernelWidth;
+        for (int tap = 0; tap < taps; tap++)
+        {
+            (int r, int k) = Math.DivRem(tap, Geometry.KernelWidth);
+            int from = ((((image * Geometry.Height) + (y * Geometry.Stride) + r) * Geometry.Width) + (x * Geometry.Stride) + k) * Geometry.Channels;
+            for (int c = segment.Start; c < segment.Start + segment.Count; c++) sum += (q[from + c] - zeroPoint) * w[(((o * Geometry.Channels) + c) * taps) + tap];
+        }
+
+        return sum;
+    }
+}

@@ -1,0 +1,15 @@
+using LowBitDiffusion.Kernels.OpenCL.Devices;
+
+namespace LowBitDiffusion.Kernels.OpenCL.Families;
+
+/// <summary>What happens to a sum before it is stored, in the order of <see cref="Convolution.ConvEpilogue"/>; places that are nowhere skip their line. Strides are in elements.</summary>
+/// <param name="Bias">One value per output channel.</param>
+/// <param name="ImageVector">One row of output channels per image.</param>
+/// <param name="ImageVectorStride">Distance between these rows; 0 for one row for all images.</param>
+/// <param name="Residual">One row per output pixel; may be the output.</param>
+/// <param name="ResidualStride">Distance between these rows.</param>
+/// <param name="OutputScale">Factor on the result.</param>
+/// <param name="Output">One row per output pixel.</param>
+/// <param name="OutputStride">Distance between these rows.</param>
+public readonly record struct MatrixEpilogue(
+    DeviceSlice Bias, DeviceSlice ImageVector, int ImageVectorStride, DeviceSlice Residual, int ResidualStride, float OutputScale, DeviceSlice Output, int OutputStride);

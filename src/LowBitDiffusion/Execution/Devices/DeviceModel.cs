@@ -1,0 +1,112 @@
+using System.Collections.Concurrent;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Convolution;
+using LowBitDiffusion.Kernels.OpenCL.Devices;
+using LowBitDiffusion.Kernels.OpenCL.Families;
+using LowBitDiffusion.Models;
+using LowBitDiffusion.Quantization;
+
+namespace LowBitDiffusion.Execution.Devices;
+
+/// <summary>A model's weights on a device, each packed and brought there once, when the first plan asks for it, and shared by all plans. Thread-safe.</summary>
+internal sealed class DeviceModel(ComputeDevice device, ModelWeights weights) : IDisposable
+{
+    private readonly ConcurrentDictionary<string, Lazy<IntegerWeights>> _integers = [];
+    private readonly ConcurrentDictionary<string, Lazy<FloatWeights>> _floats = [];
+    private readonly ConcurrentDictionary<string, Lazy<DeviceSlice>> _vectors = [];
+    private readonly DeviceArena _arena = new(device.Context);
+    private readonly Lock _lock = new();
+    private DeviceQueue? _queue;
+
+    /// <summary>The device.</summary>
+    public ComputeDevice Device => device;
+
+    /// <summary>Bytes of weights on the device.</summary>
+    public long Bytes => _arena.Bytes;
+
+    /// <summary>A module's integer weights.</summary>
+    public IntegerWeights Integer(MatrixOp op, QuantizedModule module) => _integers.GetOrAdd(op.Module, _ => new(() =>
+    {
+        IReadOnlyList<ChannelSegment> segments = module.Segments;
+        float[] scales = new float[segments.Count * module.OutChannels];
+        int groups = module.WeightScales.Length / module.OutChannels;
+        for (int s = 0; s < segments.Count; s++)
+        {
+            for (int o = 0; o < module.OutChannels; o++) scales[s * module.OutChannels + o] = module.WeightScales[o * groups + segments[s].Group];
+        }
+
+        return Upload(queue => IntegerWeights.Load(queue, _arena, module.Codes, Shape(op), Ranges(module), scales));
+    })).Value;
+
+    /// <summary>A layer's tables for one size of image; they live in the plan's own memory.</summary>
+    public IntegerMatrix Layer(DeviceArena arena, IntegerWeights integers, in ConvGeometry geometry, int[] inputRanges)
+    {
+        ConvGeometry shape = geometry;
+        return Upload(queue => new IntegerMatrix(queue, arena, shape, integers, inputRanges));
+    }
+
+    /// <summary>A module's float weights.</summary>
+    public FloatWeights Float(MatrixOp op) => _floats.GetOrAdd(op.Module, _ => new(() =>
+    {
+        float[] values = weights.Float(new Parameter($"{op.Module}.weight", op.WeightShape));
+        return Upload(queue => FloatWeights.Load(queue, _arena, values, Shape(op)));
+    })).Value;
+
+    /// <summary>A module's bias, or nowhere.</summary>
+    public DeviceSlice Bias(MatrixOp op, QuantizedModule? module)
+    {
+        if (module is null) return op.HasBias ? Vector(new Parameter($"{op.Module}.bias", new TensorShape(op.WeightShape[0]))) : default;
+        return module.Bias is { } bias ? Vector($"{op.Module}.bias", () => bias) : default;
+    }
+
+    /// <summary>A parameter that is read as it is.</summary>
+    public DeviceSlice Vector(Parameter parameter) => Vector(parameter.Name, () => weights.Float(parameter));
+
+    /// <summary>A computed table.</summary>
+    public DeviceSlice Constant(ConstantOp constant) => Vector($"constant {constant.Name} {constant.Data.Length}", () => constant.Data);
+
+    /// <summary>Bytes that a graph's parameters take on a device, without reading them.</summary>
+    public static long EstimateBytes(Graph graph, ModelWeights weights)
+    {
+        long bytes = 0;
+        foreach (ModuleOp op in graph.Nodes.Select(n => n.Op).OfType<ModuleOp>().DistinctBy(op => op.Module))
+        {
+            if (op is not MatrixOp matrix)
+            {
+                bytes += op.Parameters.Sum(p => p.Shape.Elements) * sizeof(float);
+                continue;
+            }
+
+            bytes += matrix.HasBias ? matrix.WeightShape[0] * sizeof(float) : 0;
+            bytes += weights.Quantized(op.Module) is { } module
+                ? IntegerWeights.Bytes(Shape(matrix), Ranges(module), fourBit: module.WeightBits <= 4)
+                : FloatWeights.Bytes(Shape(matrix));
+        }
+
+        return bytes;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _queue?.Dispose();
+        _arena.Dispose();
+    }
+
+    private static ConvWeightShape Shape(MatrixOp op) =>
+        op is Conv2dOp conv ? new(conv.OutChannels, conv.InChannels, conv.Kernel, conv.Kernel) : ConvWeightShape.Linear(op.WeightShape[1], op.WeightShape[0]);
+
+    private static KernelSegment[] Ranges(QuantizedModule module) => [.. module.Segments.Select(s => new KernelSegment(s.Start, s.Count))];
+
+    private DeviceSlice Vector(string name, Func<float[]> read) => _vectors.GetOrAdd(name, _ => new(() =>
+    {
+        float[] values = read();
+        return Upload(queue => _arena.Put<float>(queue, values));
+    })).Value;
+
+    // Packing of one weight at a time; a queue is for one thread.
+    private T Upload<T>(Func<DeviceQueue, T> load)
+    {
+        lock (_lock) return load(_queue ??= device.Context.CreateQueue());
+    }
+}

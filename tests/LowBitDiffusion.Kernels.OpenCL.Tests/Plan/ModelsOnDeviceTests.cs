@@ -1,0 +1,101 @@
+using System.Text.Json;
+using LowBitDiffusion.Execution.Devices;
+using LowBitDiffusion.Kernels.OpenCL.Tests.Support;
+using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Models;
+using LowBitDiffusion.Pipelines;
+using LowBitDiffusion.Tests.Shared;
+using LowBitDiffusion.Verification;
+
+namespace LowBitDiffusion.Kernels.OpenCL.Tests.Plan;
+
+/// <summary>Recorded networks and the repository's own models on a device.</summary>
+[Category("Execution")]
+public sealed class ModelsOnDeviceTests
+{
+    private ComputeDevice _device = null!;
+    private WorkerPool _pool = null!;
+
+    [OneTimeSetUp]
+    public void Open() => (_device, _pool) = (TestDevice.OpenForModels(), new WorkerPool(2));
+
+    [OneTimeTearDown]
+    public void Close()
+    {
+        _device?.Dispose();
+        _pool?.Dispose();
+    }
+
+    public static IEnumerable<TestCaseData> Runs()
+    {
+        using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Repository.Golden("index.json")));
+        foreach (JsonElement entry in index.RootElement.GetProperty("cases").EnumerateArray())
+        {
+            if (entry.GetProperty("kind").GetString() != "model" || !NetworkRegistry.ClassNames.Contains(entry.GetProperty("class").GetString())) continue;
+            foreach (JsonElement run in entry.GetProperty("runs").EnumerateArray())
+                yield return new TestCaseData(entry.GetProperty("name").GetString(), run.GetProperty("file").GetString()).SetArgDisplayNames(entry.GetProperty("name").GetString()!, run.GetProperty("label").GetString()!);
+        }
+    }
+
+    [TestCaseSource(nameof(Runs))]
+    public void Recorded_outputs_and_activations_are_within_tolerance(string name, string run)
+    {
+        using GoldenCase golden = GoldenCase.Open(Repository.Golden(name));
+
+        IReadOnlyList<GoldenComparison> comparisons = golden.Run(run, GoldenExecutors.Planned(_pool, device: _device));
+
+        Assert.That(comparisons.Select(comparison => comparison.Name), Has.Some.StartsWith("out."), "nothing was compared");
+        Assert.That(comparisons.Where(comparison => !comparison.Passed), Is.Empty, "tensors out of tolerance");
+    }
+
+    // Of a picture's root mean square. Quantized models turn a rounding of the last digit into a step of a layer's codes here and there.
+    [TestCase("fashion-unet", 1e-4)]
+    [TestCase("fashion-unet-w8a8", 0.03)]
+    [TestCase("fashion-unet-w4a8", 0.03)]
+    [TestCase("fashion-dit", 1e-4)]
+    [TestCase("fashion-dit-w4a8", 0.03)]
+    public async Task A_model_draws_the_same_pictures_as_on_the_processor(string model, double bound)
+    {
+        GenerationRequest request = new() { Labels = [3, 8], Steps = 4, Seed = 7 };
+        float[] expected = await DrawAsync(ComputeDevice.Processor), found = await DrawAsync(_device.Name);
+
+        double norm = Math.Sqrt(expected.Sum(v => (double)v * v)), error = Math.Sqrt(expected.Zip(found, (a, b) => (double)(a - b) * (a - b)).Sum());
+        TestContext.Out.WriteLine($"{model}: relative difference {error / norm:G3}, largest {expected.Zip(found, (a, b) => Math.Abs(a - b)).Max():G3}");
+        Assert.That(error / norm, Is.LessThan(bound));
+
+        async Task<float[]> DrawAsync(string device)
+        {
+            await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(Repository.Model(model), new() { Device = device });
+            Assert.That(pipeline.Placement.Device, Does.StartWith(device), pipeline.Placement.Reason);
+            return [.. (await pipeline.GenerateAsync(request)).SelectMany(image => image.Sample)];
+        }
+    }
+
+    [Test]
+    public async Task Where_no_graphics_processor_works_the_processor_draws()
+    {
+        if (_device.Properties.Kind == Devices.DeviceKind.Gpu) Assert.Ignore("there is one");
+        await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(Repository.Model("fashion-unet-w4a8"), new() { Device = ComputeDevice.Automatic });
+
+        Assert.That(pipeline.Placement, Is.EqualTo(new PipelinePlacement(ComputeDevice.Processor, $"{_device.Properties} is no graphics processor")));
+    }
+
+    [TestCase("opencl:99", "there is no such device")]
+    public async Task A_device_that_is_not_there_is_an_error(string specification, string problem)
+    {
+        DeviceException error = (await Assert.ThrowsAsync<DeviceException>(() => DiffusionPipeline.LoadAsync(Repository.Model("fashion-unet-w4a8"), new() { Device = specification })))!;
+        Assert.That(error.Message, Does.Contain(problem).And.Contain(specification));
+    }
+
+    [Test]
+    public async Task Device_memory_is_part_of_the_estimate_and_of_the_budget()
+    {
+        MemoryEstimate here = DiffusionPipeline.EstimateMemory(Repository.Model("fashion-unet-w4a8")), there = DiffusionPipeline.EstimateMemory(Repository.Model("fashion-unet-w4a8"), new() { Device = _device.Name });
+
+        Assert.That(there.Parts.Select(p => p.Part), Is.EqualTo(here.Parts.Select(p => $"{p.Part} on {_device.Name}")));
+        Assert.That(there.Total, Is.GreaterThan(here.Total / 2));
+        PipelineOptions tight = new() { Device = _device.Name, MemoryBudget = 1 << 20 };
+        MemoryBudgetException error = (await Assert.ThrowsAsync<MemoryBudgetException>(() => DiffusionPipeline.LoadAsync(Repository.Model("fashion-unet-w4a8"), tight)))!;
+        Assert.That(error.Message, Does.Contain($"on {_device.Name}"));
+    }
+}
