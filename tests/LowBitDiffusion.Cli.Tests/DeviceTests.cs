@@ -1,5 +1,4 @@
 using System.Text.Json;
-using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Cli.Tests.Support;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 

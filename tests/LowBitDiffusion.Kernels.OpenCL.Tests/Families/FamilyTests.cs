@@ -50,10 +50,30 @@ public sealed unsafe class FamilyTests
         {
             StagingJob job = new()
             {
-                First = new RowView(f, First), FirstChannels = First, Second = new RowView(s, Second), SecondChannels = Second, Batch = Batch, SourceHeight = Height, SourceWidth = Width,
-                Height = OutHeight, Width = OutWidth, Top = 1, Bottom = 2, Left = 0, Right = 1, Activation = activation, Factor = normalisation > 0 ? a : null, Offset = normalisation > 0 ? b : null,
-                AffineStride = Channels, RowMean = normalisation > 1 ? m : null, RowInverseDeviation = normalisation > 1 ? d : null, InverseScales = perChannel ? i : null,
-                Quantizer = new ChannelQuantizer(13, 117), SplitChannel = 30, SplitQuantizer = new ChannelQuantizer(40, 255), MaxCode = 255,
+                First = new RowView(f, First),
+                FirstChannels = First,
+                Second = new RowView(s, Second),
+                SecondChannels = Second,
+                Batch = Batch,
+                SourceHeight = Height,
+                SourceWidth = Width,
+                Height = OutHeight,
+                Width = OutWidth,
+                Top = 1,
+                Bottom = 2,
+                Left = 0,
+                Right = 1,
+                Activation = activation,
+                Factor = normalisation > 0 ? a : null,
+                Offset = normalisation > 0 ? b : null,
+                AffineStride = Channels,
+                RowMean = normalisation > 1 ? m : null,
+                RowInverseDeviation = normalisation > 1 ? d : null,
+                InverseScales = perChannel ? i : null,
+                Quantizer = new ChannelQuantizer(13, 117),
+                SplitChannel = 30,
+                SplitQuantizer = new ChannelQuantizer(40, 255),
+                MaxCode = 255,
             };
             StagingPass.Quantize(_pool, job, codes);
         }
@@ -61,10 +81,29 @@ public sealed unsafe class FamilyTests
         DeviceSlice output = _bench.Room<byte>(expected.Length);
         DeviceStaging staging = new()
         {
-            First = _bench.Of<float>(first), FirstChannels = First, FirstStride = First, Second = _bench.Of<float>(second), SecondChannels = Second, SecondStride = Second, Batch = Batch,
-            SourceHeight = Height, SourceWidth = Width, Height = OutHeight, Width = OutWidth, Top = 1, Bottom = 2, Left = 0, Right = 1, Activation = activation,
-            Factor = normalisation > 0 ? _bench.Of<float>(factor) : default, Offset = normalisation > 0 ? _bench.Of<float>(offset) : default, AffineStride = Channels,
-            RowMean = normalisation > 1 ? _bench.Of<float>(mean) : default, RowInverseDeviation = normalisation > 1 ? _bench.Of<float>(deviation) : default, SplitChannel = 30, MaxCode = 255,
+            First = _bench.Of<float>(first),
+            FirstChannels = First,
+            FirstStride = First,
+            Second = _bench.Of<float>(second),
+            SecondChannels = Second,
+            SecondStride = Second,
+            Batch = Batch,
+            SourceHeight = Height,
+            SourceWidth = Width,
+            Height = OutHeight,
+            Width = OutWidth,
+            Top = 1,
+            Bottom = 2,
+            Left = 0,
+            Right = 1,
+            Activation = activation,
+            Factor = normalisation > 0 ? _bench.Of<float>(factor) : default,
+            Offset = normalisation > 0 ? _bench.Of<float>(offset) : default,
+            AffineStride = Channels,
+            RowMean = normalisation > 1 ? _bench.Of<float>(mean) : default,
+            RowInverseDeviation = normalisation > 1 ? _bench.Of<float>(deviation) : default,
+            SplitChannel = 30,
+            MaxCode = 255,
         };
         staging.Quantize(_bench.Queue, _bench.Of<float>(13, 40, 0, 0, 117, 255), perChannel ? _bench.Of<float>(inverse) : default, output);
 
@@ -156,9 +195,20 @@ public sealed unsafe class FamilyTests
         DeviceSlice output = _bench.Room<float>(expected.Length);
         new DeviceAttention
         {
-            Query = Rows(q, heads * width), Key = Rows(k, heads * width), Value = Rows(v, heads * valueWidth), Output = new(output, heads * valueWidth, heads * valueWidth),
-            Mask = masked ? _bench.Of<float>(mask) : default, MaskStride = keys, Batch = batch, Heads = heads, Queries = queries, Keys = keys, HeadWidth = width, ValueWidth = valueWidth,
-            Scale = shape.Scale, Causal = causal,
+            Query = Rows(q, heads * width),
+            Key = Rows(k, heads * width),
+            Value = Rows(v, heads * valueWidth),
+            Output = new(output, heads * valueWidth, heads * valueWidth),
+            Mask = masked ? _bench.Of<float>(mask) : default,
+            MaskStride = keys,
+            Batch = batch,
+            Heads = heads,
+            Queries = queries,
+            Keys = keys,
+            HeadWidth = width,
+            ValueWidth = valueWidth,
+            Scale = shape.Scale,
+            Causal = causal,
         }.Enqueue(_bench.Queue);
 
         Near(_bench.Queue.Download<float>(output, expected.Length), expected, 1e-5, "outputs");
