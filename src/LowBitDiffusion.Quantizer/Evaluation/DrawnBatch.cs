@@ -38,7 +38,7 @@ internal sealed record DrawingSettings(ModelDescription Reference, EvaluationOpt
     /// <summary>The prompt of a picture; null without.</summary>
     public string? Prompt(int picture) => Prompts.Count == 0 ? null : Prompts[picture % Prompts.Count];
 
-    public IReadOnlyList<string> Prompts { get; } = Options.Prompts ?? (Reference.HasTextEncoder && Options.PromptEmbeddings is null ? PromptList.Default : []);
+    public IReadOnlyList<string> Prompts { get; } = PromptList.For(Reference, Options.Prompts, Options.PromptEmbeddings);
 
     public int[] Labels(int first, int count) => Description.LabelCount == 0 ? [] : [.. Enumerable.Range(first, count).Select(i => i % Description.LabelCount)];
 
@@ -49,7 +49,7 @@ internal sealed record DrawingSettings(ModelDescription Reference, EvaluationOpt
         GenerationRequest request = new()
         {
             Labels = Labels(first, count),
-            Prompts = Prompts.Count == 0 ? [] : [.. pictures.Select(i => Prompts[i % Prompts.Count])],
+            Prompts = [.. pictures.Select(Prompt).OfType<string>()],
             PromptEmbeddings = Options.PromptEmbeddings?.Select([.. pictures.Select(i => i % Options.PromptEmbeddings.Count)]),
             Height = Options.Height,
             Width = Options.Width,

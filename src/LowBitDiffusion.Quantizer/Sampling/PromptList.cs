@@ -1,4 +1,5 @@
 using System.Text;
+using LowBitDiffusion.Pipelines;
 
 namespace LowBitDiffusion.Quantizer.Sampling;
 
@@ -19,6 +20,9 @@ public static class PromptList
         "a plate of spaghetti with tomato sauce, close-up",
         "a wooden shop sign with the word OPEN",
     ];
+
+    /// <summary>The prompts that a model draws: those given, or <see cref="Default"/> where it has a text encoder and nothing was encoded elsewhere.</summary>
+    internal static IReadOnlyList<string> For(ModelDescription model, IReadOnlyList<string>? given, PromptEmbeddings? encoded) => given ?? (model.HasTextEncoder && encoded is null ? Default : []);
 
     /// <summary>Reads prompts from a text file: UTF-8, one a line; blank lines do not count.</summary>
     /// <exception cref="InvalidRequestException">The file is missing, cannot be read, is not UTF-8, or has no prompt.</exception>

@@ -33,7 +33,7 @@ public sealed record SamplingSettings(int Steps, float GuidanceScale = 1)
     internal GenerationRequest ToRequest(SourceModel model) => new()
     {
         Labels = model.Labels,
-        Prompts = Prompts ?? (PromptEmbeddings is null && model.Description.HasTextEncoder ? PromptList.Default : []),
+        Prompts = PromptList.For(model.Description, Prompts, PromptEmbeddings),
         PromptEmbeddings = PromptEmbeddings,
         Height = Height,
         Width = Width,
