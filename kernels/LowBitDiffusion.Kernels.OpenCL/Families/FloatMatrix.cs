@@ -43,35 +43,8 @@ public sealed class FloatWeights
     public void Enqueue(DeviceQueue queue, KernelChoice choice, in ConvGeometry geometry, DeviceSlice input, in MatrixEpilogue epilogue)
     {
         MatrixTile tile = choice.FloatTile;
-        Arguments arguments = new()
-        {
-            Rows = geometry.Rows,
-            Columns = geometry.OutChannels,
-            PaddedColumns = Columns,
-            KernelHeight = geometry.KernelHeight,
-            Run = geometry.KernelWidth * geometry.Channels,
-            OutHeight = geometry.OutHeight,
-            OutWidth = geometry.OutWidth,
-            Height = geometry.Height,
-            Width = geometry.Width,
-            Channels = geometry.Channels,
-            Stride = geometry.Stride,
-            ImageVectorStride = epilogue.ImageVectorStride,
-            ResidualStride = epilogue.ResidualStride,
-            OutputStride = epilogue.OutputStride,
-            OutputScale = epilogue.OutputScale,
-        };
         ((long, long) items, (int, int) group) = tile.Range(geometry.Rows, geometry.OutChannels);
-        queue.Call("float_matrix", tile.Options, "float_matrix")
-            .Memory(input).Memory(Values).Memory(epilogue.Bias).Memory(epilogue.ImageVector).Memory(epilogue.Residual).Memory(epilogue.Output).Value(arguments)
-            .Run(items, group);
-    }
-
-    private struct Arguments
-    {
-        public int Rows, Columns, PaddedColumns, KernelHeight, Run;
-        public int OutHeight, OutWidth, Height, Width, Channels, Stride;
-        public int ImageVectorStride, ResidualStride, OutputStride;
-        public float OutputScale;
+        epilogue.Bind(queue.Call("float_matrix", $"{tile.Options}{epilogue.Options}", "float_matrix").Memory(input).Memory(Values), geometry, Columns)
+            .Value(geometry.KernelHeight).Value(geometry.KernelWidth * geometry.Channels).Run(items, group);
     }
 }

@@ -195,38 +195,17 @@ public sealed class IntegerMatrix
     public void Enqueue(DeviceQueue queue, KernelChoice choice, DeviceSlice input, DeviceSlice quantizer, in MatrixEpilogue epilogue)
     {
         MatrixTile tile = choice.IntegerTile;
-        Arguments arguments = new()
-        {
-            Rows = _geometry.Rows,
-            Columns = _geometry.OutChannels,
-            PaddedColumns = _weights.Columns,
-            Segments = _weights.Segments,
-            Ranges = _ranges,
-            OutHeight = _geometry.OutHeight,
-            OutWidth = _geometry.OutWidth,
-            Height = _geometry.Height,
-            Width = _geometry.Width,
-            Channels = _geometry.Channels,
-            Stride = _geometry.Stride,
-            Aligned = _aligned && input.Offset % 4 == 0 ? 1 : 0,
-            ImageVectorStride = epilogue.ImageVectorStride,
-            ResidualStride = epilogue.ResidualStride,
-            OutputStride = epilogue.OutputStride,
-            OutputScale = epilogue.OutputScale,
-        };
         ((long, long) items, (int, int) group) = tile.Range(_geometry.Rows, _geometry.OutChannels);
-        string options = $"{tile.Options} {KernelChoice.Option(choice.Dot)}{(_weights.FourBit ? " -DNIBBLES" : "")}";
-        queue.Call("integer_matrix", options, "integer_matrix")
-            .Memory(input).Memory(_weights.Codes).Memory(_runs).Memory(_weights.Sums).Memory(_weights.Bases).Memory(_weights.Scales).Memory(_segments).Memory(quantizer)
-            .Memory(epilogue.Bias).Memory(epilogue.ImageVector).Memory(epilogue.Residual).Memory(epilogue.Output).Value(arguments)
+        string options = $"{tile.Options} {KernelChoice.Option(choice.Dot)}{(_weights.FourBit ? " -DNIBBLES" : "")}{epilogue.Options}";
+        KernelCall call = queue.Call("integer_matrix", options, "integer_matrix")
+            .Memory(input).Memory(_weights.Codes).Memory(_runs).Memory(_weights.Sums).Memory(_weights.Bases).Memory(_weights.Scales).Memory(_segments).Memory(quantizer);
+        epilogue.Bind(call, _geometry, _weights.Columns)
+            .Value(new Arguments { Segments = _weights.Segments, Ranges = _ranges, Aligned = _aligned && input.Offset % 4 == 0 ? 1 : 0 })
             .Run(items, group);
     }
 
     private struct Arguments
     {
-        public int Rows, Columns, PaddedColumns, Segments, Ranges;
-        public int OutHeight, OutWidth, Height, Width, Channels, Stride;
-        public int Aligned, ImageVectorStride, ResidualStride, OutputStride;
-        public float OutputScale;
+        public int Segments, Ranges, Aligned;
     }
 }

@@ -81,7 +81,7 @@ public sealed class SimulatedKernelTests
         using WorkerPool pool = new(1);
         using PackedModel packed = new(weights, KernelTable.Best);
         using DeviceModel model = new(device, weights);
-        using PlannedNetwork there = new(PlanCompiler.Compile(packed, graph, [], 1, forDevice: true), packed, pool, null, default, model), here = new(PlanCompiler.Compile(packed, graph, [], 1), packed, pool, null, default);
+        using PlannedNetwork there = new(PlanCompiler.Compile(packed, graph, [], 1), packed, pool, null, default, model), here = new(PlanCompiler.Compile(packed, graph, [], 1), packed, pool, null, default);
 
         float[] expected = here.Run(inputs)["out"], found = there.Run(inputs)["out"];
 

@@ -87,7 +87,7 @@ public sealed class DevicePlanTests
         ModelWeights weights = RandomModel.Weights(graph, 3, _ => new LayerPrecision(8, 8));
         using PackedModel packed = new(weights, KernelTable.Best);
         using DeviceModel model = new(_device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2, forDevice: true), packed, _pool, null, default, model);
+        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, _pool, null, default, model);
         float[] sample = RandomModel.Normal(random, network.SampleLength), prediction = new float[network.PredictionLength], other = new float[network.PredictionLength];
         network.Prepare([900, 500], Text(graph));
         network.Predict(0, sample, prediction);
@@ -114,7 +114,7 @@ public sealed class DevicePlanTests
         ModelWeights weights = RandomModel.Weights(graph, 5, _ => null);
         using PackedModel packed = new(weights, KernelTable.Best);
         using DeviceModel model = new(_device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2, forDevice: true), packed, _pool, null, default, model);
+        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, _pool, null, default, model);
         float[] sample = RandomModel.Normal(new Random(1), network.SampleLength), first = new float[network.PredictionLength], again = new float[network.PredictionLength];
         network.Prepare([900], Text(graph));
         network.Predict(0, sample, first);
@@ -136,7 +136,7 @@ public sealed class DevicePlanTests
         ModelWeights weights = RandomModel.Weights(graph, 7, _ => new LayerPrecision(8, 8));
         using PackedModel packed = new(weights, KernelTable.Best);
         using DeviceModel model = new(_device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2, forDevice: true), packed, _pool, null, default, model);
+        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, _pool, null, default, model);
         float[] sample = RandomModel.Normal(new Random(1), network.SampleLength), expected = new float[network.PredictionLength], found = new float[network.PredictionLength];
         network.Prepare([900], Text(graph));
         network.Predict(0, sample, expected);
@@ -153,7 +153,7 @@ public sealed class DevicePlanTests
     {
         using PackedModel packed = new(weights, KernelTable.Best);
         using DeviceModel? model = device is null ? null : new(device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2, forDevice: model is not null), packed, _pool, null, default, model);
+        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, _pool, null, default, model);
         return network.Run(inputs);
     }
 

@@ -1,0 +1,64 @@
+// Products of unsigned and signed codes, four to a word. DOT_…: how they are added. DOT_AMD_SIGNED has only signed bytes: q − 128 is q with its highest bit turned over (FLIP), and BIAS·Σw is added.
+
+#ifdef DOT_KHRONOS
+#pragma OPENCL EXTENSION cl_khr_integer_dot_product : enable
+#endif
+
+#if defined(DOT_AMD_SIGNED)
+#define FLIP 0x80808080u
+#define BIAS 128
+#else
+#define FLIP 0u
+#define BIAS 0
+#endif
+
+// sum + Σ a·b of four bytes each, a being flipped.
+inline int dotOne(uint a, uint b, int sum) {
+#if defined(DOT_KHRONOS)
+    return sum + dot_4x8packed_us_int(a, b);
+#elif defined(DOT_NVIDIA)
+    int result;
+    asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+    return result;
+#elif defined(DOT_INTEL)
+    return __builtin_IB_dp4a_us(sum, (int)a, (int)b);
+#elif defined(DOT_AMD_MIXED)
+    return __builtin_amdgcn_sudot4(0, (int)a, 1, (int)b, sum, 0);
+#elif defined(DOT_AMD_SIGNED)
+    return __builtin_amdgcn_sdot4((int)a, (int)b, sum, 0);
+#else
+    const int w = as_int(b);
+    return sum + (int)(a & 255) * ((w << 24) >> 24) + (int)((a >> 8) & 255) * ((w << 16) >> 24) + (int)((a >> 16) & 255) * ((w << 8) >> 24) + (int)(a >> 24) * (w >> 24);
+#endif
+}
+
+// The same codes of one row with V columns.
+inline INTEGER dotColumns(uint a, WORD b, INTEGER sum) {
+#if defined(DOT_PLAIN)
+    const INTEGER w = AS_INTEGER(b);
+    return sum + (int)(a & 255) * ((w << 24) >> 24) + (int)((a >> 8) & 255) * ((w << 16) >> 24) + (int)((a >> 16) & 255) * ((w << 8) >> 24) + (int)(a >> 24) * (w >> 24);
+#else
+    uint words[V];
+    int sums[V];
+    STORE(b, words);
+    STORE(sum, sums);
+    for (int i = 0; i < V; i++) sums[i] = dotOne(a, words[i], sums[i]);
+    return LOAD(sums);
+#endif
+}
+
+// Codes of V rows, as they are, with the same column.
+inline INTEGER dotRows(WORD a, uint b, INTEGER sum) {
+#if defined(DOT_PLAIN)
+    const int w = as_int(b);
+    return sum + AS_INTEGER(a & 255u) * ((w << 24) >> 24) + AS_INTEGER((a >> 8) & 255u) * ((w << 16) >> 24) + AS_INTEGER((a >> 16) & 255u) * ((w << 8) >> 24) + AS_INTEGER(a >> 24) * (w >> 24);
+#else
+    uint words[V];
+    int sums[V];
+    STORE(a ^ FLIP, words);
+    STORE(sum, sums);
+    const int bias = BIAS == 0 ? 0 : BIAS * dotOne(0x01010101u, b, 0);
+    for (int i = 0; i < V; i++) sums[i] = dotOne(words[i], b, sums[i] + bias);
+    return LOAD(sums);
+#endif
+}
