@@ -58,7 +58,7 @@ public sealed record DeviceCheck(KernelChoice Choice, IReadOnlyList<RefusedVaria
     {
         try
         {
-            return CheckCase.All.Select(one => one.Fault(queue, choice)).FirstOrDefault(fault => fault is not null);
+            return CheckCase.All.Select(one => one.Fault(queue, choice)).FirstOrDefault(fault => fault is not null) ?? AttentionCase.Fault(queue, choice);
         }
         catch (OpenClException e) when (e is { IsDeviceLost: false, IsOutOfMemory: false })
         {
@@ -68,7 +68,7 @@ public sealed record DeviceCheck(KernelChoice Choice, IReadOnlyList<RefusedVaria
 
     private static string Key(OpenClDevice device)
     {
-        string source = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(ProgramLibrary.Source("integer_matrix"))));
+        string source = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(ProgramLibrary.Source("integer_matrix") + ProgramLibrary.Source("packed_attention"))));
         return $"check\n{device.Platform}\n{device.Name}\n{device.Version}\n{device.Driver}\n{source}";
     }
 

@@ -1,5 +1,6 @@
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
+using LowBitDiffusion.Kernels.OpenCL.Tuning;
 
 namespace LowBitDiffusion.Kernels.OpenCL.Families;
 
@@ -158,9 +159,8 @@ public sealed class IntegerWeights
 }
 
 /// <summary>A layer in integers on a device: weights with what depends on the image's size.</summary>
-public sealed class IntegerMatrix
+public sealed class IntegerMatrix : TiledLayer
 {
-    private readonly ConvGeometry _geometry;
     private readonly IntegerWeights _weights;
     private readonly DeviceSlice _runs;
     private readonly DeviceSlice _segments;
@@ -175,8 +175,9 @@ public sealed class IntegerMatrix
     /// <param name="inputRanges">For each segment, which of the input's quantizers is its.</param>
     /// <param name="ranges">How many quantizers the input has.</param>
     public IntegerMatrix(DeviceQueue queue, DeviceArena arena, in ConvGeometry geometry, IntegerWeights weights, ReadOnlySpan<int> inputRanges, int ranges = 2)
+        : base(geometry)
     {
-        (_geometry, _weights, _ranges) = (geometry, weights, ranges);
+        (_weights, _ranges) = (weights, ranges);
         int[] runs = weights.Runs(geometry), ends = weights.Ends(), segments = new int[2 * ends.Length];
         for (int s = 0; s < ends.Length; s++) (segments[2 * s], segments[2 * s + 1]) = (ends[s], inputRanges[s]);
         _aligned = geometry.Channels % 4 == 0 && runs.All(run => run % 4 == 0);
@@ -186,22 +187,32 @@ public sealed class IntegerMatrix
     /// <summary>Bytes of the tables of a layer, at most.</summary>
     public static long TableBytes(in ConvWeightShape shape, int segments) => ((long)(shape.Depth / 4 + (segments * shape.Taps)) + (2 * segments)) * sizeof(int);
 
-    /// <summary>Hands the layer over.</summary>
-    /// <param name="queue">The queue.</param>
-    /// <param name="choice">Variant and tile.</param>
-    /// <param name="input">Codes <c>[batch, height, width, channels]</c> with their border, at a multiple of 4 bytes; 3 bytes behind the end may be read.</param>
-    /// <param name="quantizer">Of the input's quantizers: 1/d of each, d of each, z of each.</param>
-    /// <param name="epilogue">What happens to the sums.</param>
-    public void Enqueue(DeviceQueue queue, KernelChoice choice, DeviceSlice input, DeviceSlice quantizer, in MatrixEpilogue epilogue)
+    /// <inheritdoc/>
+    internal override string Weights => _weights.FourBit ? "4 bits" : "8 bits";
+
+    /// <inheritdoc/>
+    public override void Enqueue(DeviceQueue queue, KernelChoice choice, DeviceSlice input, DeviceSlice quantizer, in MatrixEpilogue epilogue)
     {
-        MatrixTile tile = choice.IntegerTile;
-        ((long, long) items, (int, int) group) = tile.Range(_geometry.Rows, _geometry.OutChannels);
+        MatrixTile tile = Tile ?? Usual(choice);
+        ((long, long) items, (int, int) group) = tile.Range(Geometry.Rows, Geometry.OutChannels);
         string options = $"{tile.Options} {KernelChoice.Option(choice.Dot)}{(_weights.FourBit ? " -DNIBBLES" : "")}{epilogue.Options}";
         KernelCall call = queue.Call("integer_matrix", options, "integer_matrix")
             .Memory(input).Memory(_weights.Codes).Memory(_runs).Memory(_weights.Sums).Memory(_weights.Bases).Memory(_weights.Scales).Memory(_segments).Memory(quantizer);
-        epilogue.Bind(call, _geometry, _weights.Columns)
+        epilogue.Bind(call, Geometry, _weights.Columns)
             .Value(new Arguments { Segments = _weights.Segments, Ranges = _ranges, Aligned = _aligned && input.Offset % 4 == 0 ? 1 : 0 })
             .Run(items, group);
+    }
+
+    /// <inheritdoc/>
+    internal override MatrixTile Usual(KernelChoice choice) => choice.IntegerTile;
+
+    /// <inheritdoc/>
+    internal override byte[] Input(Random random)
+    {
+        byte[] codes = new byte[Geometry.Batch * Geometry.Height * Geometry.Width * Geometry.Channels];
+        random.NextBytes(codes);
+        for (int i = 0; i < codes.Length; i += 2) codes[i] = codes[i] < 128 ? byte.MinValue : byte.MaxValue;
+        return codes;
     }
 
     private struct Arguments

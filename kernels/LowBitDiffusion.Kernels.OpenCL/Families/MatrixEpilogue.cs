@@ -40,7 +40,7 @@ public readonly record struct MatrixEpilogue(
     internal string Options => $"{(Gated ? " -DGATED" : "")}{(CodesOf is { } activation ? $" -DCODES={(int)activation}" : "")}";
 
     /// <summary>Adds what both kinds of layers have: places of the epilogue, geometry, numbers of the epilogue.</summary>
-    internal KernelCall Bind(KernelCall call, in ConvGeometry geometry, int paddedColumns) => call
+    internal KernelCall Bind(KernelCall call, ConvGeometry geometry, int paddedColumns) => call
         .Memory(Bias).Memory(ImageVector).Memory(Residual).Memory(Output).Memory(CodeQuantizer).Memory(CodeInverse)
         .Value(new GeometryArguments
         {

@@ -17,7 +17,7 @@ public readonly record struct MatrixTile(int Vector, int Lanes, int Lines, int R
 
     /// <summary>Tiles worth trying on a kind of device, the usual one first.</summary>
     public static IReadOnlyList<MatrixTile> Candidates(DeviceKind kind) => kind == DeviceKind.Cpu
-        ? [new(16, 1, 1, 8, false), new(8, 1, 1, 8, false), new(16, 1, 1, 4, false), new(16, 1, 8, 4, true)]
+        ? [new(16, 1, 1, 8, false), new(8, 1, 1, 8, false)]
         : [new(4, 16, 8, 8, true), new(4, 16, 4, 4, true), new(4, 8, 16, 4, true), new(4, 16, 16, 8, true), new(4, 16, 8, 4, false)];
 
     /// <summary>Columns of a group.</summary>
@@ -51,6 +51,9 @@ public enum IntegerDot
     /// <summary>NVIDIA's <c>dp4a</c>, as inline assembly.</summary>
     Nvidia,
 
+    /// <summary>Intel's <c>dp4a</c>, as its compiler offers it beside <c>cl_intel_dot_accumulate</c>.</summary>
+    Intel,
+
     /// <summary>AMD's <c>v_dot4_i32_iu8</c>: unsigned by signed.</summary>
     AmdMixed,
 
@@ -72,6 +75,7 @@ public sealed record KernelChoice(IntegerDot Dot, MatrixTile IntegerTile, Matrix
     {
         List<IntegerDot> dots = [];
         if (device.Extensions.Contains("cl_khr_integer_dot_product")) dots.Add(IntegerDot.Khronos);
+        if (device.Extensions.Contains("cl_intel_dot_accumulate")) dots.Add(IntegerDot.Intel);
         if (device.Extensions.Contains("cl_nv_device_attribute_query")) dots.Add(IntegerDot.Nvidia);
         if (device.Extensions.Contains("cl_amd_device_attribute_query")) dots.AddRange([IntegerDot.AmdMixed, IntegerDot.AmdSigned]);
         dots.Add(IntegerDot.Plain);
@@ -83,6 +87,7 @@ public sealed record KernelChoice(IntegerDot Dot, MatrixTile IntegerTile, Matrix
     {
         IntegerDot.Khronos => "-DDOT_KHRONOS",
         IntegerDot.Nvidia => "-DDOT_NVIDIA",
+        IntegerDot.Intel => "-DDOT_INTEL",
         IntegerDot.AmdMixed => "-DDOT_AMD_MIXED",
         IntegerDot.AmdSigned => "-DDOT_AMD_SIGNED",
         _ => "-DDOT_PLAIN",

@@ -12,6 +12,10 @@
 #define BIAS 0
 #endif
 
+#ifdef DOT_INTEL
+int __builtin_IB_dp4a_us(int sum, int a, int b) __attribute__((const));
+#endif
+
 // sum + Σ a·b of four bytes each, a being flipped.
 inline int dotOne(uint a, uint b, int sum) {
 #if defined(DOT_KHRONOS)
@@ -32,33 +36,35 @@ inline int dotOne(uint a, uint b, int sum) {
 #endif
 }
 
-// The same codes of one row with V columns.
+// The same for V lanes.
+#if V == 1
+#define dotLanes dotOne
+#elif !defined(DOT_PLAIN)
+inline int2 dotLanes2(uint2 a, uint2 b, int2 sum) { return (int2)(dotOne(a.x, b.x, sum.x), dotOne(a.y, b.y, sum.y)); }
+inline int4 dotLanes4(uint4 a, uint4 b, int4 sum) { return (int4)(dotLanes2(a.lo, b.lo, sum.lo), dotLanes2(a.hi, b.hi, sum.hi)); }
+inline int8 dotLanes8(uint8 a, uint8 b, int8 sum) { return (int8)(dotLanes4(a.lo, b.lo, sum.lo), dotLanes4(a.hi, b.hi, sum.hi)); }
+inline int16 dotLanes16(uint16 a, uint16 b, int16 sum) { return (int16)(dotLanes8(a.lo, b.lo, sum.lo), dotLanes8(a.hi, b.hi, sum.hi)); }
+#define dotLanes CAT(dotLanes, V)
+#endif
+
+// Codes of a row, flipped, with those of V columns.
 inline INTEGER dotColumns(uint a, WORD b, INTEGER sum) {
-#if defined(DOT_PLAIN)
+#if defined(DOT_PLAIN) && V > 1
     const INTEGER w = AS_INTEGER(b);
     return sum + (int)(a & 255) * ((w << 24) >> 24) + (int)((a >> 8) & 255) * ((w << 16) >> 24) + (int)((a >> 16) & 255) * ((w << 8) >> 24) + (int)(a >> 24) * (w >> 24);
 #else
-    uint words[V];
-    int sums[V];
-    STORE(b, words);
-    STORE(sum, sums);
-    for (int i = 0; i < V; i++) sums[i] = dotOne(a, words[i], sums[i]);
-    return LOAD(sums);
+    return dotLanes((WORD)a, b, sum);
 #endif
 }
 
-// Codes of V rows, as they are, with the same column.
+// Codes of V rows, as they are, with those of a column.
 inline INTEGER dotRows(WORD a, uint b, INTEGER sum) {
-#if defined(DOT_PLAIN)
+#if defined(DOT_PLAIN) && V > 1
     const int w = as_int(b);
     return sum + AS_INTEGER(a & 255u) * ((w << 24) >> 24) + AS_INTEGER((a >> 8) & 255u) * ((w << 16) >> 24) + AS_INTEGER((a >> 16) & 255u) * ((w << 8) >> 24) + AS_INTEGER(a >> 24) * (w >> 24);
+#elif BIAS > 0
+    return dotLanes(a ^ FLIP, (WORD)b, sum + BIAS * dotOne(0x01010101u, b, 0));
 #else
-    uint words[V];
-    int sums[V];
-    STORE(a ^ FLIP, words);
-    STORE(sum, sums);
-    const int bias = BIAS == 0 ? 0 : BIAS * dotOne(0x01010101u, b, 0);
-    for (int i = 0; i < V; i++) sums[i] = dotOne(words[i], b, sums[i] + bias);
-    return LOAD(sums);
+    return dotLanes(a, (WORD)b, sum);
 #endif
 }

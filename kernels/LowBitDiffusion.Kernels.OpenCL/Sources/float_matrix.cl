@@ -40,14 +40,14 @@ __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void float_matri
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int g = 0; g < count; g++, b += m.paddedColumns) {
                 const REAL w = LOAD(b);
-                for (int r = 0; r < ROWS; r++) values[r] = fma((REAL)(tile[(line * ROWS + r) * (CHUNK + 1) + g]), w, values[r]);
+                _Pragma("unroll") for (int r = 0; r < ROWS; r++) values[r] = fma((REAL)(tile[(line * ROWS + r) * (CHUNK + 1) + g]), w, values[r]);
             }
             barrier(CLK_LOCAL_MEM_FENCE);
         }
 #else
         for (int k = 0; k < run; k++, b += m.paddedColumns) {
             const REAL w = LOAD(b);
-            for (int r = 0; r < ROWS; r++) values[r] = fma((REAL)(a[corners[r] + k]), w, values[r]);
+            _Pragma("unroll") for (int r = 0; r < ROWS; r++) values[r] = fma((REAL)(a[corners[r] + k]), w, values[r]);
         }
 #endif
     }

@@ -80,7 +80,7 @@ __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void integer_mat
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int g = 0; g < words; g++) {
                 const WORD b = loadWeights(weights + (size_t)(word + g) * m.paddedColumns + column, base);
-                for (int r = 0; r < ROWS; r++) sums[r] = dotColumns(tile[(line * ROWS + r) * (CHUNK + 1) + g], b, sums[r]);
+                _Pragma("unroll") for (int r = 0; r < ROWS; r++) sums[r] = dotColumns(tile[(line * ROWS + r) * (CHUNK + 1) + g], b, sums[r]);
             }
             barrier(CLK_LOCAL_MEM_FENCE);
         }
@@ -89,7 +89,7 @@ __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void integer_mat
         for (; word < end; word++) {
             const WORD b = loadWeights(weights + (size_t)word * m.paddedColumns + column, base);
             __global const uchar *from = input + runs[word];
-            for (int r = 0; r < ROWS; r++) sums[r] = dotColumns(loadCodes(from + corners[r], job.aligned), b, sums[r]);
+            _Pragma("unroll") for (int r = 0; r < ROWS; r++) sums[r] = dotColumns(loadCodes(from + corners[r], job.aligned), b, sums[r]);
         }
 #endif
         const REAL factor = quantizer[job.ranges + range] * LOAD(weightScales + s * m.paddedColumns + column);
@@ -110,7 +110,7 @@ __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void peak(PLACE(
     WORD b = (uint)get_global_id(0);
     for (int r = 0; r < ROWS; r++) sums[r] = r;
     for (int i = 0; i < rounds; i++) {
-        for (int r = 0; r < ROWS; r++) sums[r] = dotColumns((uint)(i + r) * 2654435761u, b, sums[r]);
+        _Pragma("unroll") for (int r = 0; r < ROWS; r++) sums[r] = dotColumns((uint)(i + r) * 2654435761u, b, sums[r]);
         b += 0x01030507u;
     }
     INTEGER all = 0;

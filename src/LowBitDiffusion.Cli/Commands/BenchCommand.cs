@@ -87,6 +87,7 @@ internal sealed class BenchCommand : CliCommand
         string folder = parsed.GetValue(_model)!;
         int batch = CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096), steps = CommonOptions.Checked("steps", parsed.GetValue(_steps) ?? ProfiledSteps, 1, 100_000);
         using ComputeDevice device = ComputeDevice.Open(specification, out string reason) ?? throw new DeviceException(specification, reason);
+        device.MeasuresTiles = true;
         DeviceBenchmarkResult result = await Terminal.WithProgressAsync("measuring", json, progress => Task.Run(
             () => DeviceBenchmark.Measure(folder, device, batch, CommonOptions.CheckedThreads(parsed.GetValue(_threads)), steps, cancellationToken), cancellationToken));
         if (json)

@@ -27,6 +27,12 @@ public sealed record PipelineOptions
     /// </summary>
     public string Device { get; init; } = ComputeDevice.Processor;
 
+    /// <summary>
+    /// Whether a device that meets a layer of some shape for the first time measures how it computes it fastest, which makes the first load longer; what was found is kept for later processes. Pictures do
+    /// not depend on it.
+    /// </summary>
+    public bool MeasureDevice { get; init; } = true;
+
     /// <summary>Bytes of <paramref name="count"/> gibibytes, for <see cref="MemoryBudget"/>.</summary>
     public static long GiB(double count) => (long)(count * (1L << 30));
 }

@@ -3,6 +3,7 @@ using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Families;
 using LowBitDiffusion.Kernels.OpenCL.Interop;
 using LowBitDiffusion.Kernels.OpenCL.Programs;
+using LowBitDiffusion.Kernels.OpenCL.Tuning;
 
 namespace LowBitDiffusion.Execution.Devices;
 
@@ -18,7 +19,9 @@ public sealed class ComputeDevice : IDisposable
     /// <summary>The reason for a device that was named.</summary>
     public const string AsAsked = "as asked";
 
-    private ComputeDevice(OpenClContext context, DeviceCheck check) => (Context, Check) = (context, check);
+    private readonly Lazy<TileTuner> _tuner;
+
+    private ComputeDevice(OpenClContext context, DeviceCheck check) => (Context, Check, _tuner) = (context, check, new(() => new TileTuner(context, check.Choice)));
 
     /// <summary>How it is called: <c>opencl:0</c>.</summary>
     public string Name => Context.Device.Specification;
@@ -31,6 +34,12 @@ public sealed class ComputeDevice : IDisposable
 
     /// <summary>Whether networks compiled from now on have the device note when kernels begin and end: <see cref="PlannedNetwork.TakeKernelTimes"/>.</summary>
     public bool ProfilesKernels { get; set; }
+
+    /// <summary>Whether networks compiled from now on measure which tiles are fastest for their layers, where that is not known of an earlier time. Results do not depend on tiles.</summary>
+    public bool MeasuresTiles { get; set; }
+
+    /// <summary>Which tiles are fastest here.</summary>
+    public TileTuner Tuner => _tuner.Value;
 
     internal OpenClContext Context { get; }
 

@@ -2,6 +2,7 @@ using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Families;
+using LowBitDiffusion.Kernels.OpenCL.Tuning;
 using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Execution.Planning;
@@ -10,13 +11,18 @@ namespace LowBitDiffusion.Execution.Planning;
 
 internal sealed partial class FloatMatrixStep : IDeviceStep
 {
-    private FloatWeights _onDevice = null!;
+    private FloatMatrix _onDevice = null!;
     private DeviceSlice _biasOnDevice;
 
-    void IDeviceStep.Load(DeviceModel model, DeviceArena tables) => (_onDevice, _biasOnDevice) = (model.Float(_op), model.Bias(_op, null));
+    void IDeviceStep.Load(DeviceModel model, DeviceArena tables) => (_onDevice, _biasOnDevice) = (new(Geometry, model.Float(_op)), model.Bias(_op, null));
 
     void IDeviceStep.Enqueue(DeviceRun run) =>
-        _onDevice.Enqueue(run.Queue, run.Choice, Geometry, run.Bytes(Input).Skip((long)offset * sizeof(float)), DeviceForms.Bind(Epilogue, run, _biasOnDevice));
+        _onDevice.Enqueue(run.Queue, run.Choice, InputOnDevice(run), default, DeviceForms.Bind(Epilogue, run, _biasOnDevice));
+
+    void IDeviceStep.Tune(DeviceRun run, DeviceQueue queue, TileTuner tuner, CancellationToken cancellationToken) =>
+        tuner.Choose(queue, _onDevice, InputOnDevice(run), DeviceForms.Bind(Epilogue, run, _biasOnDevice), cancellationToken);
+
+    private DeviceSlice InputOnDevice(DeviceRun run) => run.Bytes(Input).Skip((long)offset * sizeof(float));
 }
 
 internal sealed partial class QuantizedMatrixStep : IDeviceStep
@@ -32,6 +38,9 @@ internal sealed partial class QuantizedMatrixStep : IDeviceStep
 
     void IDeviceStep.Enqueue(DeviceRun run) =>
         _onDevice.Enqueue(run.Queue, run.Choice, run.Bytes(Input), run.Quantizer(_quantizer), DeviceForms.Bind(Epilogue, run, _biasOnDevice));
+
+    void IDeviceStep.Tune(DeviceRun run, DeviceQueue queue, TileTuner tuner, CancellationToken cancellationToken) =>
+        tuner.Choose(queue, _onDevice, run.Bytes(Input), DeviceForms.Bind(Epilogue, run, _biasOnDevice), cancellationToken);
 }
 
 internal sealed partial class StageStep : IDeviceStep
