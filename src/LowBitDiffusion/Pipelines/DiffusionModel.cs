@@ -32,7 +32,7 @@ internal sealed class DiffusionModel : IDisposable
             JsonConfig scheduler = folder.OpenConfig("scheduler");
             Scheduler = new SchedulerConfig(JsonObject.Create(scheduler.Root) ?? [], scheduler.File);
             Pool = Owned(new WorkerPool(options.Threads ?? Environment.ProcessorCount));
-            Device = ComputeDevice.Open(options.Device, out string reason);
+            Device = ComputeDevice.Open(options.Device, out string reason, options.OpenCl);
             if (Device is not null)
             {
                 _parts.Add(Device);

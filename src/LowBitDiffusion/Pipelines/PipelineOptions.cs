@@ -1,4 +1,5 @@
 using LowBitDiffusion.Execution.Devices;
+using LowBitDiffusion.Kernels.OpenCL.Interop;
 
 namespace LowBitDiffusion.Pipelines;
 
@@ -32,6 +33,9 @@ public sealed record PipelineOptions
     /// not depend on it.
     /// </summary>
     public bool MeasureDevice { get; init; } = true;
+
+    /// <summary>The OpenCL that has the devices; null for the system's own.</summary>
+    internal IOpenCl? OpenCl { get; init; }
 
     /// <summary>Bytes of <paramref name="count"/> gibibytes, for <see cref="MemoryBudget"/>.</summary>
     public static long GiB(double count) => (long)(count * (1L << 30));

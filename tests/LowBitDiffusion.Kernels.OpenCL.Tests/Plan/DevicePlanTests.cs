@@ -8,6 +8,7 @@ using LowBitDiffusion.Kernels.OpenCL.Tests.Convolution;
 using LowBitDiffusion.Kernels.OpenCL.Tests.Support;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Tests.Execution;
 
 namespace LowBitDiffusion.Kernels.OpenCL.Tests.Plan;
@@ -48,6 +49,12 @@ public sealed class DevicePlanTests
             yield return Case("conv of a concatenation", precision, (g, x) => g.Conv2d("op", g.Concat(g.Slice(x, 0, 5), g.Slice(x, 5, 7)), 9, 1));
             yield return Case("conv of a pooled image", precision, (g, x) => g.Conv2d("op", g.AveragePool(x), 9, 1));
         }
+
+        foreach (LayerPrecision precision in (LayerPrecision[])[new(8, 8), new(4, 4), new(4, 8, ChannelScales: true)])
+        {
+            yield return Case("gate whose result is codes", precision, (g, x) => g.Linear("ff2", g.Geglu(g.Linear("op", g.ToTokens(x), 128)), 9));
+            yield return Case("activation whose result is codes", precision, (g, x) => g.Linear("ff2", g.Silu(g.Linear("op", g.ToTokens(x), 40)), 9));
+        }
     }
 
     [TestCaseSource(nameof(Layers))]
@@ -77,6 +84,23 @@ public sealed class DevicePlanTests
         // A code may differ by one where a value lies within rounding of a tie; its effect is one step of that layer.
         double norm = Math.Sqrt(expected.Sum(v => (double)v * v)), error = Math.Sqrt(expected.Zip(found, (a, b) => (double)(a - b) * (a - b)).Sum());
         Assert.That(error / norm, Is.LessThan(quantized ? 5e-3 : 2e-5), string.Join('\n', graph.Nodes));
+    }
+
+    [TestCase(AttentionPrecision.Int8)]
+    [TestCase(AttentionPrecision.Bf16)]
+    public void A_network_with_attention_in_few_bits_has_the_same_bits(AttentionPrecision precision)
+    {
+        if (!_device.Properties.DividesCorrectly || !_device.Properties.HasDoubles) Assert.Ignore("the device rounds divisions or sums its own way");
+        GraphBuilder g = new();
+        g.Input("timestep", new(2), Dependence.Timestep);
+        Node tokens = g.ToTokens(g.Input("x", new(2, 12, 9, 10), Dependence.Sample)), normed = g.LayerNorm("norm", tokens, 1e-5f);
+        g.Output("out", g.Add(g.Linear("o", g.Attention(g.Linear("q", normed, 16), g.Linear("k", normed, 16), g.Linear("v", normed, 16), 2), 12), tokens));
+        Graph graph = g.Build();
+        ModelWeights weights = RandomModel.Weights(graph, 1, _ => new LayerPrecision(8, 8));
+        weights = weights.With(weights.QuantizedModules, precision);
+        Dictionary<string, float[]> inputs = new() { ["x"] = RandomModel.Normal(new Random(5), 2160, 2), ["timestep"] = [480, 480] };
+
+        IntegerMatrixTests.SameBits(Run(graph, weights, inputs, _device)["out"], Run(graph, weights, inputs, null)["out"], $"attention in {precision}");
     }
 
     [Test]

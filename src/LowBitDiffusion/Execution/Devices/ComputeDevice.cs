@@ -51,7 +51,7 @@ public sealed class ComputeDevice : IDisposable
     /// <returns>The device, or null for the processor.</returns>
     /// <exception cref="DeviceException">There is no such device, or it cannot be used. Not with <c>auto</c>.</exception>
     /// <exception cref="InvalidRequestException">The specification is none of these.</exception>
-    public static ComputeDevice? Open(string specification, out string reason) => Open(specification, DeviceCache.Default, NativeOpenCl.Load(out string? missing), missing, out reason);
+    public static ComputeDevice? Open(string specification, out string reason) => Open(specification, out reason, openCl: null);
 
     /// <summary>Integer operations per second that the device's products reach on registers alone, two for each product that is added.</summary>
     /// <exception cref="DeviceException">The device fails.</exception>
@@ -73,6 +73,13 @@ public sealed class ComputeDevice : IDisposable
 
     /// <inheritdoc/>
     public override string ToString() => Context.Device.ToString();
+
+    /// <summary>As above, of a given OpenCL; null for the system's own.</summary>
+    internal static ComputeDevice? Open(string specification, out string reason, IOpenCl? openCl)
+    {
+        string? missing = null;
+        return Open(specification, DeviceCache.Default, openCl ?? NativeOpenCl.Load(out missing), missing, out reason);
+    }
 
     internal static ComputeDevice? Open(string specification, DeviceCache? cache, IOpenCl? api, string? missing, out string reason)
     {
