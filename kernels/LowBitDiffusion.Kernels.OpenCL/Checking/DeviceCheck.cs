@@ -68,7 +68,7 @@ public sealed record DeviceCheck(KernelChoice Choice, IReadOnlyList<RefusedVaria
 
     private static string Key(OpenClDevice device)
     {
-        string source = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(ProgramLibrary.Source("integer_matrix") + ProgramLibrary.Source("packed_attention"))));
+        string source = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(ProgramLibrary.Source("integer_matrix") + ProgramLibrary.Source("tensor_matrix") + ProgramLibrary.Source("packed_attention"))));
         return $"check\n{device.Platform}\n{device.Name}\n{device.Version}\n{device.Driver}\n{source}";
     }
 

@@ -193,15 +193,16 @@ public sealed class IntegerMatrix : TiledLayer
     /// <inheritdoc/>
     public override void Enqueue(DeviceQueue queue, KernelChoice choice, DeviceSlice input, DeviceSlice quantizer, in MatrixEpilogue epilogue)
     {
-        MatrixTile tile = Tile ?? Usual(choice);
-        ((long, long) items, (int, int) group) = tile.Range(Geometry.Rows, Geometry.OutChannels);
-        string options = $"{tile.Options} {KernelChoice.Option(choice.Dot)}{(_weights.FourBit ? " -DNIBBLES" : "")}{epilogue.Options}";
-        KernelCall call = queue.Call("integer_matrix", options, "integer_matrix")
+        (string family, string options, ((long, long) items, (int, int) group)) = choice.Integers(Tile ?? Usual(choice), Geometry.Rows, Geometry.OutChannels);
+        KernelCall call = queue.Call(family, $"{options}{(_weights.FourBit ? " -DNIBBLES" : "")}{epilogue.Options}", family)
             .Memory(input).Memory(_weights.Codes).Memory(_runs).Memory(_weights.Sums).Memory(_weights.Bases).Memory(_weights.Scales).Memory(_segments).Memory(quantizer);
         epilogue.Bind(call, Geometry, _weights.Columns)
             .Value(new Arguments { Segments = _weights.Segments, Ranges = _ranges, Aligned = _aligned && input.Offset % 4 == 0 ? 1 : 0 })
             .Run(items, group);
     }
+
+    /// <inheritdoc/>
+    internal override bool HasTiles(KernelChoice choice) => choice.Dot != IntegerDot.NvidiaTensor;
 
     /// <inheritdoc/>
     internal override MatrixTile Usual(KernelChoice choice) => choice.IntegerTile;

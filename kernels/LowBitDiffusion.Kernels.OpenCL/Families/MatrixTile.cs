@@ -48,6 +48,9 @@ public enum IntegerDot
     /// <summary><c>cl_khr_integer_dot_product</c>.</summary>
     Khronos,
 
+    /// <summary>NVIDIA's tensor cores, by <c>mma.sync</c> as inline assembly; <c>dp4a</c> where they are not used.</summary>
+    NvidiaTensor,
+
     /// <summary>NVIDIA's <c>dp4a</c>, as inline assembly.</summary>
     Nvidia,
 
@@ -67,6 +70,17 @@ public enum IntegerDot
 /// <param name="FloatTile">Tile of float layers.</param>
 public sealed record KernelChoice(IntegerDot Dot, MatrixTile IntegerTile, MatrixTile FloatTile)
 {
+    /// <summary>Warps of a group on tensor cores, each of 16 rows × 64 columns.</summary>
+    internal const int Warps = 4;
+
+    /// <summary>The program of integer layers: family and macros, and items and group of a layer.</summary>
+    internal (string Family, string Options, ((long, long) Items, (int, int) Group) Range) Integers(MatrixTile tile, int rows, int columns)
+    {
+        if (Dot != IntegerDot.NvidiaTensor) return ("integer_matrix", $"{tile.Options} {Option(Dot)}", tile.Range(rows, columns));
+        MatrixTile warps = new(2, 32, Warps, 16, Local: false);
+        return ("tensor_matrix", $"-DV={warps.Vector} -DWARPS={Warps} {Option(Dot)}", warps.Range(rows, columns));
+    }
+
     /// <summary>What runs on every device.</summary>
     public static KernelChoice Portable(OpenClDevice device) => new(IntegerDot.Plain, MatrixTile.Candidates(device.Kind)[0], MatrixTile.Candidates(device.Kind)[0]);
 
@@ -76,7 +90,7 @@ public sealed record KernelChoice(IntegerDot Dot, MatrixTile IntegerTile, Matrix
         List<IntegerDot> dots = [];
         if (device.Extensions.Contains("cl_khr_integer_dot_product")) dots.Add(IntegerDot.Khronos);
         if (device.Extensions.Contains("cl_intel_dot_accumulate")) dots.Add(IntegerDot.Intel);
-        if (device.Extensions.Contains("cl_nv_device_attribute_query")) dots.Add(IntegerDot.Nvidia);
+        if (device.Extensions.Contains("cl_nv_device_attribute_query")) dots.AddRange([IntegerDot.NvidiaTensor, IntegerDot.Nvidia]);
         if (device.Extensions.Contains("cl_amd_device_attribute_query")) dots.AddRange([IntegerDot.AmdMixed, IntegerDot.AmdSigned]);
         dots.Add(IntegerDot.Plain);
         return dots;
@@ -86,7 +100,7 @@ public sealed record KernelChoice(IntegerDot Dot, MatrixTile IntegerTile, Matrix
     internal static string Option(IntegerDot dot) => dot switch
     {
         IntegerDot.Khronos => "-DDOT_KHRONOS",
-        IntegerDot.Nvidia => "-DDOT_NVIDIA",
+        IntegerDot.Nvidia or IntegerDot.NvidiaTensor => "-DDOT_NVIDIA",
         IntegerDot.Intel => "-DDOT_INTEL",
         IntegerDot.AmdMixed => "-DDOT_AMD_MIXED",
         IntegerDot.AmdSigned => "-DDOT_AMD_SIGNED",

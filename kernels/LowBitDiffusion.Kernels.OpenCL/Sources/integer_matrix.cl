@@ -16,37 +16,11 @@
 
 #include "dot.cl"
 #include "matrix.cl"
+#include "codes.cl"
 
-typedef struct {
-    int segments, ranges, aligned;
-} IntegerMatrix;
-
-// Four codes from a word of bytes, or from half of one of nibbles n = w − lowest: n + lowest + 128 carries nothing over, and turning over the highest bit takes the 128 away.
-#ifdef NIBBLES
-#define WEIGHTS ushort
-inline WORD loadWeights(__global const ushort *from, WORD base) {
-    const WORD n = TO_WORD(LOAD(from));
-    return (((n & 0x000Fu) | ((n & 0x00F0u) << 4) | ((n & 0x0F00u) << 8) | ((n & 0xF000u) << 12)) + base) ^ 0x80808080u;
-}
-#else
-#define WEIGHTS uint
-inline WORD loadWeights(__global const uint *from, WORD base) { return LOAD(from); }
-#endif
-
-inline uint loadCodes(__global const uchar *from, int aligned) { return (aligned ? *(__global const uint *)from : as_uint(vload4(0, from))) ^ FLIP; }
-
-__kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void integer_matrix(
-    PLACE(const uchar, input), PLACE(const WEIGHTS, weights), PLACE(const int, runs), PLACE(const int, weightSums), PLACE(const uint, bases), PLACE(const float, weightScales),
-    PLACE(const int, segments), PLACE(const float, quantizer), EPILOGUE_PLACES, const Geometry m, const Epilogue e, const IntegerMatrix job)
+__kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void integer_matrix(INTEGER_PLACES)
 {
-    OPEN(const uchar, input);
-    OPEN(const WEIGHTS, weights);
-    OPEN(const int, runs);
-    OPEN(const int, weightSums);
-    OPEN(const uint, bases);
-    OPEN(const float, weightScales);
-    OPEN(const int, segments);
-    OPEN(const float, quantizer);
+    OPEN_INTEGER
     const int lane = get_local_id(0), line = get_local_id(1), firstRow = ((int)get_group_id(1) * LINES + line) * ROWS, column = ((int)get_group_id(0) * LANES + lane) * V;
 #ifdef LOCAL_A
     __local uint tile[LINES * ROWS * (CHUNK + 1)];
@@ -79,7 +53,7 @@ __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void integer_mat
             }
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int g = 0; g < words; g++) {
-                const WORD b = loadWeights(weights + (size_t)(word + g) * m.paddedColumns + column, base);
+                const WORD b = SPREAD(TO_WORD(LOAD(weights + (size_t)(word + g) * m.paddedColumns + column)), base);
                 _Pragma("unroll") for (int r = 0; r < ROWS; r++) sums[r] = dotColumns(tile[(line * ROWS + r) * (CHUNK + 1) + g], b, sums[r]);
             }
             barrier(CLK_LOCAL_MEM_FENCE);
@@ -87,7 +61,7 @@ __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void integer_mat
         word = end;
 #else
         for (; word < end; word++) {
-            const WORD b = loadWeights(weights + (size_t)word * m.paddedColumns + column, base);
+            const WORD b = SPREAD(TO_WORD(LOAD(weights + (size_t)word * m.paddedColumns + column)), base);
             __global const uchar *from = input + runs[word];
             _Pragma("unroll") for (int r = 0; r < ROWS; r++) sums[r] = dotColumns(loadCodes(from + corners[r], job.aligned), b, sums[r]);
         }

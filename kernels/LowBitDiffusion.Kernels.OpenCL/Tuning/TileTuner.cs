@@ -64,6 +64,7 @@ public sealed class TileTuner
     /// <exception cref="OpenClException">The device is gone or full, or the usual tile fails.</exception>
     public void Choose(DeviceQueue queue, TiledLayer layer, DeviceSlice input, in MatrixEpilogue epilogue, CancellationToken cancellationToken)
     {
+        if (!layer.HasTiles(_choice)) return;
         string shape = $"{layer.Weights}{epilogue.Options} {layer.Geometry}";
         lock (_lock)
         {

@@ -21,6 +21,9 @@ public abstract class TiledLayer
     /// <summary>Numbers of the input for a measurement, from random ones.</summary>
     internal abstract byte[] Input(Random random);
 
+    /// <summary>Whether the kernel of a choice has tiles of several shapes.</summary>
+    internal virtual bool HasTiles(KernelChoice choice) => true;
+
     /// <summary>The tile that a device uses unless another was found faster.</summary>
     internal abstract MatrixTile Usual(KernelChoice choice);
 

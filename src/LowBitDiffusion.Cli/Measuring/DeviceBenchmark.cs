@@ -78,7 +78,7 @@ internal static class DeviceBenchmark
         (IReadOnlyList<OperationTime> deviceOperations, long integerMacs) = Operations(there);
         Array.Sort(hostTimes);
         Array.Sort(deviceTimes);
-        double integerSeconds = kernels.Where(k => k.Kernel == "integer_matrix").Sum(k => k.Total.TotalSeconds);
+        double integerSeconds = kernels.Where(k => k.Kernel is "integer_matrix" or "tensor_matrix").Sum(k => k.Total.TotalSeconds);
         return new DeviceBenchmarkResult(
             device.ToString(), load, hostTimes[steps / 2], deviceTimes[steps / 2], onDevice.WeightBytes, new QueueStatistics(all.Launches / steps, all.BytesUp / steps, all.BytesDown / steps, all.Waits / steps),
             kernels, hostOperations, deviceOperations, peak, integerSeconds > 0 ? 2 * integerMacs / integerSeconds / peak : 0);

@@ -57,7 +57,7 @@ public sealed class FaultInjectionTests
             ("clCreateProgramWithSource", true, OutOfResources), ("clBuildProgram", true, BuildFailure), ("clCreateContext", false, OutOfResources), ("clCreateCommandQueue", false, OutOfResources),
             ("clCreateBuffer", false, AllocationFailure), ("clCreateKernel", false, OutOfResources), ("clSetKernelArg", false, OutOfResources), ("clEnqueueNDRangeKernel", false, OutOfResources),
             ("clEnqueueNDRangeKernel", false, DeviceNotAvailable), ("clEnqueueWriteBuffer", false, DeviceNotAvailable), ("clEnqueueReadBuffer", false, DeviceNotAvailable), ("clFlush", false, DeviceNotAvailable),
-            ("clEnqueueMarkerWithWaitList", false, OutOfResources), ("clSetEventCallback", false, OutOfResources),
+            ("clEnqueueMarkerWithWaitList", false, OutOfResources), ("clSetEventCallback", false, OutOfResources), ("clEnqueueMapBuffer", false, OutOfResources),
         ])
         {
             foreach (double when in (double[])[0, 0.4, 1]) yield return new TestCaseData(call, when, compiles, code);

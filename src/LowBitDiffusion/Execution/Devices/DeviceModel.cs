@@ -122,9 +122,15 @@ internal sealed class DeviceModel(ComputeDevice device, ModelWeights weights) : 
         return Upload(queue => _arena.Put<float>(queue, values));
     })).Value;
 
-    // Packing of one weight at a time; a queue is for one thread.
+    // Packing of one weight at a time, whose arrays go to the device together; a queue is for one thread.
     private T Upload<T>(Func<DeviceQueue, T> load)
     {
-        lock (_lock) return load(_queue ??= device.Context.CreateQueue());
+        lock (_lock)
+        {
+            _queue ??= device.Context.CreateQueue();
+            T loaded = load(_queue);
+            _queue.Wait();
+            return loaded;
+        }
     }
 }
