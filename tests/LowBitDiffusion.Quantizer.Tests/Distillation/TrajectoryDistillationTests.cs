@@ -175,6 +175,12 @@ internal sealed class TrajectoryDistillationTests
             Assert.That(Vectors.Allocate(40), Is.Not.SameAs(beyond), "beyond the limit");
         }
 
+        using (memory.Open())
+        {
+            Assert.That(PassMemory.Lasting(() => Vectors.Allocate(80)), Is.Not.SameAs(kept), "what outlives the scope");
+            Assert.That(Vectors.Allocate(80), Is.SameAs(kept), "the scope goes on");
+        }
+
         Assert.That(Vectors.Allocate(80), Is.Not.SameAs(kept), "outside of a scope");
     }
 
