@@ -2,6 +2,7 @@ using System.Reflection;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
+using ILGPU.Runtime.OpenCL;
 using LayerKernel = System.Action<
     ILGPU.ArrayView<byte>, ILGPU.ArrayView<uint>, ILGPU.ArrayView<ushort>, ILGPU.ArrayView<uint>, ILGPU.ArrayView<int>, ILGPU.ArrayView<float>, ILGPU.ArrayView<int>, ILGPU.ArrayView<int>,
     ILGPU.ArrayView<float>, ILGPU.ArrayView<float>, ILGPU.ArrayView<float>, ILGPU.ArrayView<float>, ILGPU.ArrayView<float>, LowBitDiffusion.Kernels.ILGPU.Families.LayerNumbers>;
@@ -11,8 +12,6 @@ namespace LowBitDiffusion.Kernels.ILGPU.Families;
 /// <summary>A way to compute integer layers.</summary>
 public sealed class IntegerVariant
 {
-    private const int TileLanes = 16;
-
     private readonly Func<bool, bool, LayerKernel> _kernel;
     private readonly bool _warps;
 
@@ -69,13 +68,13 @@ public sealed class IntegerVariant
             Range(accelerator.Device, numbers), v.Input, v.Words, v.Nibbles, v.Bases, v.Sums, v.Scales, v.Runs, v.Segments, v.Quantizer, v.Bias, v.ImageVector, v.Residual, v.Output, numbers);
     }
 
-    /// <summary>How many groups of how many threads a layer takes.</summary>
+    /// <summary>How many groups of how many threads a layer takes. Rows come first: there may be more groups of them than ILGPU allows in the second direction.</summary>
     private KernelConfig Range(Device device, in LayerNumbers numbers)
     {
-        bool cuda = device is CudaDevice;
-        (int lanes, int lines) = _warps ? (WarpKernel.Lanes, cuda ? 4 : 1) : (TileLanes, cuda ? 8 : 1);
+        bool wide = device is CudaDevice or CLDevice { DeviceType: CLDeviceType.CL_DEVICE_TYPE_GPU };
+        (int lanes, int lines) = _warps ? (WarpKernel.Lanes, wide ? 4 : 1) : (TileKernel.Lanes, wide ? 8 : 1);
         (int columns, int rows) = _warps ? (WarpKernel.Columns, WarpKernel.Rows * lines) : (TileKernel.Columns * lanes, TileKernel.Rows * lines);
-        return new KernelConfig(new Index2D(Groups(numbers.Columns, columns), Groups(numbers.Rows, rows)), new Index2D(lanes, lines));
+        return new KernelConfig(new Index2D(Groups(numbers.Rows, rows), Groups(numbers.Columns, columns)), new Index2D(lanes, lines));
 
         static int Groups(int all, int each) => (all + each - 1) / each;
     }

@@ -3,20 +3,20 @@ using ILGPU;
 namespace LowBitDiffusion.Kernels.ILGPU.Families;
 
 /// <summary>
-/// Convolution of u8 codes with s8 or 4-bit codes, implicit GEMM over a padded NHWC image; a linear layer is the 1×1 case. A thread has a tile of 4 × 4 sums in registers:
+/// Convolution of u8 codes with s8 or 4-bit codes, implicit GEMM over a padded NHWC image; a linear layer is the 1×1 case. A thread has 4 × 4 sums in registers:
 /// <code>
-///                      columns: output channels                 Codes come four at a time in a 32-bit word. Weights are laid out [K/4][columns], so
-///                  thread 0   thread 1         thread 15        the threads of a line read one stretch of memory; the word of the input is the
-///                 ┌──────────┬──────────┬─ ─ ─┬──────────┐      same for all of them. Nothing is shared, so there is no barrier to wait at: the
-///    line 0       │  4 rows  │          │     │          │      OpenCL that ILGPU writes orders global memory alone at a barrier.
-///    rows:        │ × 4 col. │          │     │          │
-///    output       ├──────────┼──────────┼─ ─ ─┼──────────┤
-///    pixels       │  line 1  │          │     │          │
-///                 └──────────┴──────────┴─ ─ ─┴──────────┘
+///                      columns: output channels                  Codes come four at a time in a 32-bit word. Weights are laid out [K/4][columns], and the
+///                 16 threads  again       again       again      columns of a thread lie 16 apart, so that the threads of a line always read and write
+///                ┌───────────┬───────────┬───────────┬─ ─ ─      neighbours; the word of the input is the same for all of them. Nothing is shared, so
+///    line 0      │  4 rows   │           │           │           there is no barrier to wait at: the OpenCL that ILGPU writes orders global memory
+///    rows:       ├───────────┼───────────┼───────────┼─ ─ ─      alone at a barrier.
+///    output      │  line 1   │           │           │
+///    pixels      └───────────┴───────────┴───────────┴─ ─ ─
 /// </code>
 /// </summary>
 internal static class TileKernel
 {
+    internal const int Lanes = 16;
     internal const int Rows = 4;
     internal const int Columns = 4;
 
@@ -27,22 +27,24 @@ internal static class TileKernel
         where TInput : struct, IInputWords
         where TWeights : struct, IWeightWords
     {
-        int row = Grid.GlobalIndex.Y * Rows, column = Grid.GlobalIndex.X * Columns;
+        int row = ((Grid.IdxX * Group.DimY) + Group.IdxY) * Rows, column = (Grid.IdxY * Lanes * Columns) + Group.IdxX;
         if (row >= numbers.Rows || column >= numbers.Columns) return;
         LayerViews views = new(input, words, nibbles, bases, sums, scales, runs, segments, quantizer, bias, imageVector, residual, output);
-        IntQuad corners = new(LayerNumbers.Corner(numbers, row), LayerNumbers.Corner(numbers, row + 1), LayerNumbers.Corner(numbers, row + 2), LayerNumbers.Corner(numbers, row + 3));
+        IntQuad corners = new(
+            LayerNumbers.Corner(numbers, row), LayerNumbers.Corner(numbers, row + 1), LayerNumbers.Corner(numbers, row + 2), LayerNumbers.Corner(numbers, row + 3));
         FloatQuad values0 = FloatQuad.Nothing, values1 = values0, values2 = values0, values3 = values0;
         int word = 0;
         for (int segment = 0; segment < numbers.Segments; segment++)
         {
             int end = views.Segments[2 * segment], range = views.Segments[(2 * segment) + 1], at = (segment * numbers.PaddedColumns) + column;
-            WordQuad lowest = new(TWeights.Base(views, at), TWeights.Base(views, at + 1), TWeights.Base(views, at + 2), TWeights.Base(views, at + 3));
+            WordQuad lowest = new(TWeights.Base(views, at), TWeights.Base(views, at + Lanes), TWeights.Base(views, at + (2 * Lanes)), TWeights.Base(views, at + (3 * Lanes)));
             IntQuad sums0 = default, sums1 = default, sums2 = default, sums3 = default;
             for (; word < end; word++)
             {
                 int from = (word * numbers.PaddedColumns) + column, run = views.Runs[word];
                 WordQuad b = new(
-                    TWeights.Load(views, from, lowest.X), TWeights.Load(views, from + 1, lowest.Y), TWeights.Load(views, from + 2, lowest.Z), TWeights.Load(views, from + 3, lowest.W));
+                    TWeights.Load(views, from, lowest.X), TWeights.Load(views, from + Lanes, lowest.Y),
+                    TWeights.Load(views, from + (2 * Lanes), lowest.Z), TWeights.Load(views, from + (3 * Lanes), lowest.W));
                 sums0 = Multiply<TProducts>(TInput.Load(views.Input, corners.X + run), b, sums0);
                 sums1 = Multiply<TProducts>(TInput.Load(views.Input, corners.Y + run), b, sums1);
                 sums2 = Multiply<TProducts>(TInput.Load(views.Input, corners.Z + run), b, sums2);
@@ -50,11 +52,11 @@ internal static class TileKernel
             }
 
             IntQuad centre = new(
-                Finish.Centre(views, numbers, segment, range, column), Finish.Centre(views, numbers, segment, range, column + 1),
-                Finish.Centre(views, numbers, segment, range, column + 2), Finish.Centre(views, numbers, segment, range, column + 3));
+                Finish.Centre(views, numbers, segment, range, column), Finish.Centre(views, numbers, segment, range, column + Lanes),
+                Finish.Centre(views, numbers, segment, range, column + (2 * Lanes)), Finish.Centre(views, numbers, segment, range, column + (3 * Lanes)));
             FloatQuad factor = new(
-                Finish.Factor(views, numbers, segment, range, column), Finish.Factor(views, numbers, segment, range, column + 1),
-                Finish.Factor(views, numbers, segment, range, column + 2), Finish.Factor(views, numbers, segment, range, column + 3));
+                Finish.Factor(views, numbers, segment, range, column), Finish.Factor(views, numbers, segment, range, column + Lanes),
+                Finish.Factor(views, numbers, segment, range, column + (2 * Lanes)), Finish.Factor(views, numbers, segment, range, column + (3 * Lanes)));
             values0 = Add(values0, sums0, centre, factor);
             values1 = Add(values1, sums1, centre, factor);
             values2 = Add(values2, sums2, centre, factor);
@@ -77,8 +79,8 @@ internal static class TileKernel
     private static void Store(in LayerViews views, in LayerNumbers numbers, int row, int column, FloatQuad values)
     {
         Finish.Store(views, numbers, row, column, values.X);
-        Finish.Store(views, numbers, row, column + 1, values.Y);
-        Finish.Store(views, numbers, row, column + 2, values.Z);
-        Finish.Store(views, numbers, row, column + 3, values.W);
+        Finish.Store(views, numbers, row, column + Lanes, values.Y);
+        Finish.Store(views, numbers, row, column + (2 * Lanes), values.Z);
+        Finish.Store(views, numbers, row, column + (3 * Lanes), values.W);
     }
 }

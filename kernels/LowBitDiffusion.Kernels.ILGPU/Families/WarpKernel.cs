@@ -49,10 +49,12 @@ internal static class WarpKernel
         where TWeights : struct, IWeightWords
     {
         int lane = Group.IdxX, g = lane / 4, t = lane % 4;
-        int firstRow = ((Grid.IdxY * Group.DimY) + Group.IdxY) * Rows, column = Grid.IdxX * Columns;
+        int firstRow = ((Grid.IdxX * Group.DimY) + Group.IdxY) * Rows, column = Grid.IdxY * Columns;
         if (firstRow >= numbers.Rows) return;
         LayerViews views = new(input, words, nibbles, bases, sums, scales, runs, segments, quantizer, bias, imageVector, residual, output);
-        IntQuad corners = new(LayerNumbers.Corner(numbers, firstRow + g), LayerNumbers.Corner(numbers, firstRow + g + 8), LayerNumbers.Corner(numbers, firstRow + g + 16), LayerNumbers.Corner(numbers, firstRow + g + 24));
+        IntQuad corners = new(
+            LayerNumbers.Corner(numbers, firstRow + g), LayerNumbers.Corner(numbers, firstRow + g + 8),
+            LayerNumbers.Corner(numbers, firstRow + g + 16), LayerNumbers.Corner(numbers, firstRow + g + 24));
         Values values0 = new(FloatQuad.Nothing, FloatQuad.Nothing), values1 = values0, values2 = values0, values3 = values0;
         int word = 0;
         for (int segment = 0; segment < numbers.Segments; segment++)
