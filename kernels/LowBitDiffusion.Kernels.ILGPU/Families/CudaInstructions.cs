@@ -10,7 +10,7 @@ namespace LowBitDiffusion.Kernels.ILGPU.Families;
 
 /// <summary>
 /// Instructions that C# has no word for. The bodies say what they compute, and run where ILGPU runs kernels as .NET code; in PTX a call is the instruction itself. ILGPU's inline assembly would pass
-/// results through memory and has one result at most.
+/// results through memory.
 /// </summary>
 internal static class CudaInstructions
 {
