@@ -119,7 +119,7 @@ public sealed class EfficientDm : IQuantizationMethod
                 ["rank"] = run.Uses(Adapters) ? Rank : 0,
                 ["adapter_rate"] = options.AdapterRate,
                 ["weight_step_rate"] = options.WeightStepRate,
-                ["input_step_rate"] = options.InputStepRate,
+                [options.RelativeStepRates ? "relative_input_step_rate" : "input_step_rate"] = options.InputStepRate,
                 ["input_zero_point_rate"] = options.InputZeroPointRate,
                 ["weight_decay"] = options.WeightDecay,
             },
