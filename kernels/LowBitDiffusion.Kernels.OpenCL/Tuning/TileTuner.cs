@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using LowBitDiffusion.Kernels.Checking;
 using LowBitDiffusion.Kernels.OpenCL.Checking;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Families;

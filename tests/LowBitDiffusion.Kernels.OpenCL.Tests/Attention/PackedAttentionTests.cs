@@ -2,7 +2,6 @@ using System.Runtime.InteropServices;
 using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.Numerics;
-using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Families;
 using LowBitDiffusion.Kernels.OpenCL.Tests.Convolution;
 using LowBitDiffusion.Kernels.OpenCL.Tests.Support;

@@ -3,6 +3,7 @@ using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Execution.Planning;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Dispatch;
+using LowBitDiffusion.Kernels.Checking;
 using LowBitDiffusion.Kernels.OpenCL.Checking;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Families;
