@@ -25,12 +25,12 @@ internal static unsafe class AttentionCase
         using (WorkerPool pool = new(1))
         using (Int8Attention kernel = new(InstructionSet.Scalar))
         using (NativeBuffer scratch = new((nuint)Int8Attention.ScratchBytes(shape, 1)))
-        fixed (float* q = query, k = key, v = value, o = expected)
-        {
-            AttentionJob job = shape;
-            (job.Query, job.Key, job.Value, job.Output) = (new RowView(q, Heads * Width), new RowView(k, Heads * Width), new RowView(v, Heads * ValueWidth), new RowView(o, Heads * ValueWidth));
-            kernel.Run(pool, job, scratch.Pointer);
-        }
+            fixed (float* q = query, k = key, v = value, o = expected)
+            {
+                AttentionJob job = shape;
+                (job.Query, job.Key, job.Value, job.Output) = (new RowView(q, Heads * Width), new RowView(k, Heads * Width), new RowView(v, Heads * ValueWidth), new RowView(o, Heads * ValueWidth));
+                kernel.Run(pool, job, scratch.Pointer);
+            }
 
         using DeviceArena arena = new(queue.Context);
         DeviceAttention attention = new()

@@ -172,7 +172,8 @@ internal static class DeviceForms
             epilogue.Residual?.Stride ?? 0,
             epilogue.OutputScale,
             epilogue.Codes is { } codes ? run.Bytes(codes.Region) : run.Floats(epilogue.Output!.Value),
-            epilogue.Codes?.Channels ?? epilogue.Output!.Value.Stride) { Gated = epilogue.Gated };
+            epilogue.Codes?.Channels ?? epilogue.Output!.Value.Stride)
+        { Gated = epilogue.Gated };
         return epilogue.Codes?.Quantizer is not { } quantizer ? bound : bound with
         {
             CodeQuantizer = run.Quantizer(quantizer),
