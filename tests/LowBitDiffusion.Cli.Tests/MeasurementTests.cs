@@ -34,6 +34,17 @@ public sealed class MeasurementTests
         Assert.That(result.Json.GetProperty("operations").EnumerateArray().Sum(o => o.GetProperty("best_seconds_per_step").GetDouble()), Is.EqualTo(best).Within(1e-9));
     }
 
+    [Test]
+    public async Task Bench_measures_the_denoiser_of_a_folder_alone_as_its_files_have_it()
+    {
+        LbdResult result = await Lbd.SucceedAsync("bench", "--architecture", SharedModels.Quantized, "--steps", "1", "--json");
+
+        Assert.That(result.Json.GetProperty("precision").GetString(), Is.EqualTo("as stored"));
+        Assert.That(result.Json.GetProperty("operations").EnumerateArray().Select(o => o.GetProperty("kind").GetString()), Has.Some.EndsWith(" w4a8"));
+        LbdResult refused = await Lbd.RunAsync(["bench", "--architecture", SharedModels.Quantized, "--weights", "w8a8"]);
+        Assert.That($"{refused.ExitCode} {refused.Error}", Does.StartWith("2 ").And.Contain("--weights"));
+    }
+
     [TestCase("sd15", "64", "does not decode")]
     [TestCase("sd-vae", "60", "a multiple of 8")]
     public async Task Bench_refuses_tiles_that_cannot_be(string architecture, string tile, string message)

@@ -28,10 +28,10 @@ internal unsafe struct StagingRange
     public float InverseScale;
 
     /// <summary>The quantizer's zero point.</summary>
-    public float ZeroPoint;
+    public int ZeroPoint;
 
     /// <summary>The largest code.</summary>
-    public float MaxCode;
+    public int MaxCode;
 }
 
 /// <summary>The first step of a <see cref="StagingJob"/>.</summary>
@@ -99,18 +99,10 @@ internal readonly unsafe struct UniformCodes : IStagingDestination<byte>
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store<TSimd, TVector>(in StagingRange range, nint channel, byte* destination, TVector x) where TSimd : struct, ISimd<TVector> where TVector : struct =>
-        StoreCodes<TSimd, TVector>(range, destination + channel, TSimd.Multiply(x, TSimd.Create(range.InverseScale)));
+        TSimd.StoreCodes(destination + channel, TSimd.Multiply(x, TSimd.Create(range.InverseScale)), range.ZeroPoint, range.MaxCode);
 
     /// <inheritdoc/>
     public static byte Border(ChannelQuantizer quantizer) => quantizer.ZeroPoint;
-
-    /// <summary>Rounds, shifts by the zero point and clamps; what is not a number becomes 0.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static void StoreCodes<TSimd, TVector>(in StagingRange range, byte* destination, TVector scaled) where TSimd : struct, ISimd<TVector> where TVector : struct
-    {
-        TVector code = TSimd.Add(TSimd.RoundToEven(scaled), TSimd.Create(range.ZeroPoint));
-        TSimd.StoreBytes(destination, TSimd.Min(TSimd.Max(code, TSimd.Create(0)), TSimd.Create(range.MaxCode)));
-    }
 }
 
 /// <summary>Codes with a scale per channel.</summary>
@@ -119,7 +111,7 @@ internal readonly unsafe struct ChannelCodes : IStagingDestination<byte>
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store<TSimd, TVector>(in StagingRange range, nint channel, byte* destination, TVector x) where TSimd : struct, ISimd<TVector> where TVector : struct =>
-        UniformCodes.StoreCodes<TSimd, TVector>(range, destination + channel, TSimd.Multiply(x, TSimd.Load(range.InverseScales + channel)));
+        TSimd.StoreCodes(destination + channel, TSimd.Multiply(x, TSimd.Load(range.InverseScales + channel)), range.ZeroPoint, range.MaxCode);
 
     /// <inheritdoc/>
     public static byte Border(ChannelQuantizer quantizer) => quantizer.ZeroPoint;

@@ -19,8 +19,8 @@ internal sealed class BenchCommand : CliCommand
     private readonly Option<string> _model = CommonOptions.Model();
     private readonly Option<string?> _architecture = new("--architecture")
     {
-        Description = $"Instead of a model folder: a published network with seeded random weights. One of {string.Join(", ", Architectures.Names)}.",
-        HelpName = "NAME",
+        Description = $"Instead of a pipeline one network alone: a published one with seeded random weights ({string.Join(", ", Architectures.Names)}), or the denoiser of a model folder.",
+        HelpName = "NAME|DIR",
     };
     private readonly Option<string> _weights = new("--weights")
     {
@@ -45,6 +45,9 @@ internal sealed class BenchCommand : CliCommand
         Validators.Add(result =>
         {
             if (result.GetResult(_model) is null == result.GetResult(_architecture) is null) result.AddError("Either option '--model' or option '--architecture' is required.");
+            Option[] ofNames = [_weights, _attention, _size, _tile];
+            if (result.GetValue(_architecture) is { } place && Directory.Exists(place) && ofNames.FirstOrDefault(option => result.GetResult(option) is { Implicit: false }) is { } other)
+                result.AddError($"Option '{other.Name}' goes with the name of a network; '{place}' is a folder, measured as its files have it.");
             if (result.GetResult(_device) is { Implicit: false } && result.GetResult(_architecture) is not null) result.AddError("Option '--device' measures a model: it goes with '--model'.");
         });
     }

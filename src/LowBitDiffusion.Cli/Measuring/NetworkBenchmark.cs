@@ -11,9 +11,9 @@ using LowBitDiffusion.Quantization;
 namespace LowBitDiffusion.Cli.Measuring;
 
 /// <summary>What to measure of a published network with random weights.</summary>
-/// <param name="Architecture">Its name.</param>
-/// <param name="Precision">Bits of weights and activations, or <c>f32</c>.</param>
-/// <param name="Attention">How attentions are computed.</param>
+/// <param name="Architecture">Its name; or a model folder, whose denoiser is measured as its files have it.</param>
+/// <param name="Precision">Bits of weights and activations, or <c>f32</c>; of a published network.</param>
+/// <param name="Attention">How attentions are computed; of a published network.</param>
 /// <param name="Size">Rows and columns of the picture in pixels; null for the network's own.</param>
 /// <param name="Tile">For decoders: rows and columns in pixels of the tiles that the picture is decoded in; null for the picture as a whole.</param>
 /// <param name="Batch">Images at once.</param>
@@ -101,7 +101,7 @@ internal sealed record NetworkBenchmarkResult
     private double PeakShareOf(double seconds) => PeakOperationsPerSecond > 0 ? 2 * Macs / seconds / PeakOperationsPerSecond : 0;
 }
 
-/// <summary>Measures published networks at their real sizes without their weights: <c>lbd bench --architecture</c>.</summary>
+/// <summary>Measures one network, published ones at their real sizes without their weights: <c>lbd bench --architecture</c>.</summary>
 internal static class NetworkBenchmark
 {
     private const float Timestep = 500;
@@ -114,10 +114,10 @@ internal static class NetworkBenchmark
     /// <exception cref="InvalidRequestException">The name, the precision or the size is not supported.</exception>
     public static NetworkBenchmarkResult Measure(NetworkBenchmarkSettings settings, IProgress<double> progress, CancellationToken cancellationToken)
     {
-        INetwork network = Architectures.Create(settings.Architecture);
-        (IReadOnlyDictionary<string, TensorShape> inputs, int tiles) = Inputs(network, settings);
-        ModelWeights weights = RandomModel.Weights(network, network.NativeInputs(1), settings.Precision, seed: 0);
-        weights = weights.With(weights.QuantizedModules, settings.Attention);
+        using NetworkFolder? folder = Directory.Exists(settings.Architecture) ? NetworkFolder.Open(settings.Architecture) : null;
+        INetwork network = folder?.Network ?? Architectures.Create(settings.Architecture);
+        (IReadOnlyDictionary<string, TensorShape> inputs, int tiles) = folder is null ? Inputs(network, settings) : (network.NativeInputs(settings.Batch), 1);
+        ModelWeights weights = folder?.Weights ?? Random(network, settings);
         using WorkerPool pool = new(settings.Threads ?? Environment.ProcessorCount);
         using PreparedModel model = new(network, weights);
         PlanMemory estimate = model.Estimate(inputs, pool.Threads);
@@ -156,7 +156,7 @@ internal static class NetworkBenchmark
         return new NetworkBenchmarkResult
         {
             Architecture = settings.Architecture,
-            Precision = settings.Precision,
+            Precision = folder is null ? settings.Precision : "as stored",
             Inputs = string.Join(", ", inputs.Select(i => $"{i.Key} {i.Value}")) + (tiles > 1 ? $", {tiles} tiles" : ""),
             Parameters = network.Build(inputs).Parameters.Sum(p => p.Shape.Elements),
             Macs = timings.Sum(t => t.Macs * t.Calls) / times.Count,
@@ -175,6 +175,12 @@ internal static class NetworkBenchmark
             Operations = OperationProfile.Summarize(timings, times.Count),
             OutsideOperations = OperationProfile.Outside(timings, total),
         };
+    }
+
+    private static ModelWeights Random(INetwork network, NetworkBenchmarkSettings settings)
+    {
+        ModelWeights weights = RandomModel.Weights(network, network.NativeInputs(1), settings.Precision, seed: 0);
+        return weights.With(weights.QuantizedModules, settings.Attention);
     }
 
     // With tiles: the shapes of one, and how many make a picture.
@@ -209,7 +215,7 @@ internal static class NetworkBenchmark
     {
         float[] values = new float[shape.Elements];
         if (name is "class_labels" or "input_ids") return values;
-        Random random = new(0);
+        System.Random random = new(0);
         for (int i = 0; i < values.Length; i++) values[i] = (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
         return values;
     }
