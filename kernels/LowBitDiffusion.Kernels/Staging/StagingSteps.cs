@@ -3,11 +3,20 @@ using LowBitDiffusion.Kernels.Numerics;
 
 namespace LowBitDiffusion.Kernels.Staging;
 
-/// <summary>What one pixel's channels are read with; pointers are at the range's first channel.</summary>
+/// <summary>What a range of channels of neighbouring pixels is read with; pointers are at the range's first channel.</summary>
 internal unsafe struct StagingRange
 {
-    /// <summary>Source values.</summary>
+    /// <summary>Source values of the pixel.</summary>
     public float* Source;
+
+    /// <summary>From one pixel's source values to the next's.</summary>
+    public nint SourceStride;
+
+    /// <summary>The rows' means, from the first pixel on, or null.</summary>
+    public float* Means;
+
+    /// <summary>Their inverse deviations.</summary>
+    public float* InverseDeviations;
 
     /// <summary>Factors, where normalisation has them.</summary>
     public float* Factor;
@@ -18,10 +27,10 @@ internal unsafe struct StagingRange
     /// <summary>Inverse scales per channel, where the destination has them.</summary>
     public float* InverseScales;
 
-    /// <summary>The row's mean.</summary>
+    /// <summary>The pixel's mean.</summary>
     public float Mean;
 
-    /// <summary>The row's inverse deviation.</summary>
+    /// <summary>The pixel's inverse deviation.</summary>
     public float InverseDeviation;
 
     /// <summary>The quantizer's inverse scale.</summary>
