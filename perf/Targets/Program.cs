@@ -1,7 +1,7 @@
 using System.Text.Json;
 using LowBitDiffusion.Targets;
 
-// All targets of speed and memory, measured on this machine, as a Markdown table:  dotnet run -c Release --project perf/Targets [-- ROW…]
+// All targets of speed and memory, and README's table, measured on this machine, as a Markdown table:  dotnet run -c Release --project perf/Targets [-- ROW…]
 // Each network is a process of its own, so that resident memory is its own; only rows whose text contains one of the arguments are measured.
 List<Row> rows =
 [
@@ -26,6 +26,12 @@ List<Row> rows =
     new("attention in integers, 4096 tokens × 8 heads × 40", "≥ 60 %", () => $"{AttentionShare.Measure(1):0.0 %} one thread, {AttentionShare.Measure(Environment.ProcessorCount):0.0 %} {Environment.ProcessorCount} threads"),
     new("step outside of operations, fashion model, batch 1", "< 3 %", () => $"{Lbd.Run("bench", "--model", "models/fashion-unet-w8a8", "--rounds", "2").GetProperty("models")[0].GetProperty("outside_operations").GetDouble():0.0 %}"),
     new("start of the process to the end of the first step, SD 1.5 w8a8 read from files in the system's memory", "< 3 s", FirstStep),
+    new("SD 1.5 UNet, 512×512, f32", "", () => Network("sd15", "f32")),
+    new("SD 2.1 UNet, 768×768, w8a8", "", () => Network("sd21", "w8a8")),
+    new("SDXL UNet, 1024×1024, w8a8", "", () => Network("sdxl", "w8a8", "--steps", "2")),
+    new("fashion model, a step of 8 images with guidance, float : w8a8 : w4a8", "", () => string.Join(
+        " : ", Lbd.Run("bench", "--model", "models/fashion-unet", "--compare", "models/fashion-unet-w8a8", "models/fashion-unet-w4a8", "--batch", "8", "--rounds", "10")
+            .GetProperty("models").EnumerateArray().Select(model => $"{model.GetProperty("result").GetProperty("step_p50_seconds").GetDouble() * 1e3:0.0}")) + " ms"),
 ];
 
 Console.WriteLine("| what | target | reached |\n|---|---|---|");
