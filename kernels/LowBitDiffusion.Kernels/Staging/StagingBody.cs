@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using LowBitDiffusion.Kernels.Numerics;
 using LowBitDiffusion.Kernels.Threading;
 
