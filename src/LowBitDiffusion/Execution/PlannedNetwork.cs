@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Execution.Planning;
 using LowBitDiffusion.Graphs;
@@ -174,7 +175,8 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         int loaded = 0;
         try
         {
-            Parallel.ForEach(steps, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = _context.Pool.Threads }, step =>
+            // One at a time to whoever is free: layers differ a thousandfold.
+            Parallel.ForEach(Partitioner.Create(steps, loadBalance: true), new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = _context.Pool.Threads }, step =>
             {
                 step.Load(model);
                 progress?.Report((double)Interlocked.Increment(ref loaded) / steps.Length);
