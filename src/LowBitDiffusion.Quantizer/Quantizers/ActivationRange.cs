@@ -1,4 +1,5 @@
 using LowBitDiffusion.Quantization;
+using LowBitDiffusion.Quantizer.Autograd;
 
 namespace LowBitDiffusion.Quantizer.Quantizers;
 
@@ -71,10 +72,14 @@ public sealed class ActivationRange
     // Channels start … end − 1 of every row, as the quantizer sees them.
     private float[] Gather(ReadOnlySpan<float> rows, int channels, int start, int end)
     {
-        float[] values = new float[rows.Length / channels * (end - start)];
-        for (int row = 0, at = 0; row < rows.Length; row += channels)
+        int width = end - start;
+        float[] values = new float[rows.Length / channels * width];
+        for (int row = 0; row < values.Length / width; row++)
         {
-            for (int c = start; c < end; c++) values[at++] = _channelScales is null ? rows[row + c] : rows[row + c] / _channelScales[c];
+            ReadOnlySpan<float> source = rows.Slice(row * channels + start, width);
+            Span<float> target = values.AsSpan(row * width, width);
+            if (_channelScales is null) source.CopyTo(target);
+            else Vectors.Map(source, _channelScales.AsSpan(start, width), [], target, new Quotient());
         }
 
         return values;

@@ -1,11 +1,6 @@
 using System.Text.Json;
-using LowBitDiffusion.Execution;
 using LowBitDiffusion.Formats;
-using LowBitDiffusion.Graphs;
-using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Quantization;
-using LowBitDiffusion.Quantizer.Autograd;
-using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
 using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Reconstruction;
@@ -60,7 +55,7 @@ internal sealed class BlockwiseMethodTests
         Assert.That(training.GetProperty("seconds").GetDouble(), Is.GreaterThan(0));
         Assert.That(training.GetProperty("peak_bytes").GetInt64(), Is.GreaterThan(1 << 20));
         Assert.That(Directory.Exists(Partial), Is.False, "nothing is left of the run");
-        AssertIntegersEqualSimulation();
+        Simulation.LayersEqualIntegers(_folder["float"], _folder["low"]);
     }
 
     [TestCaseSource(nameof(Names))]
@@ -195,33 +190,6 @@ internal sealed class BlockwiseMethodTests
     }
 
     private JsonElement Json(string file) => JsonDocument.Parse(File.ReadAllBytes(Path.Combine(_folder["low"], file))).RootElement;
-
-    /// <summary>What the written file computes with integer kernels is what its simulation in float computes.</summary>
-    private void AssertIntegersEqualSimulation()
-    {
-        using SourceModel low = SourceModel.Open(_folder["low"]);
-        using SourceModel plain = SourceModel.Open(_folder["float"]);
-        using WorkerPool pool = new(2);
-        Graph graph = low.Network.Build(low.Network.NativeInputs(2));
-        TrainingModel simulated = new(plain.Weights);
-        foreach ((string name, QuantizedModule module) in low.Weights.QuantizedModules) simulated.Layers.Add(name, FakeQuantizedLayer.Frozen(module));
-        Random random = new(3);
-        float timestep = low.Quantization!.Timesteps.Count > 0 ? low.Quantization.Timesteps[^1] : 500;
-        Dictionary<string, float[]> inputs = new() { ["sample"] = Autograd.Networks.Normal(random, graph.Inputs["sample"].Shape.Elements), ["timestep"] = [timestep, timestep], ["class_labels"] = [1, 7] };
-        float[] expected = new GradientExecutor(simulated, pool).Predict(graph, inputs, new RunSettings { Timesteps = inputs["timestep"] })["sample"];
-
-        using PreparedModel prepared = new(low.Network, low.Weights);
-        using PlannedNetwork network = prepared.Compile(low.Network.NativeInputs(2), pool);
-        network.Prepare([timestep], new Dictionary<string, float[]> { ["class_labels"] = inputs["class_labels"] });
-        float[] found = new float[expected.Length];
-        network.Predict(0, inputs["sample"], found);
-        float[] exact = new GradientExecutor(new TrainingModel(plain.Weights), pool).Predict(graph, inputs)["sample"];
-
-        // A code may differ by one where a value lies within rounding of a tie, and thirty layers carry that on: a fraction of what quantization itself changes.
-        Assert.That(Distance(found, expected), Is.LessThan(0.1 * Distance(exact, expected)).And.LessThan(0.02), "relative error of the integers against the simulation");
-
-        static double Distance(float[] one, float[] other) => Math.Sqrt(one.Zip(other, (a, b) => (double)(a - b) * (a - b)).Sum() / other.Sum(v => (double)v * v));
-    }
 
     private sealed class Progress(Action<QuantizationProgress> action) : IProgress<QuantizationProgress>
     {
