@@ -33,8 +33,8 @@ internal sealed class PlainProgress(TextWriter writer, string title) : IProgress
     {
         lock (_lock)
         {
-            // A thousandth of grace: fractions that are sums do not hit 1 exactly.
-            bool complete = value.Fraction > 0.999;
+            // Fractions that are sums do not hit 1 exactly.
+            bool complete = value.Fraction > 1 - 1e-9;
             if (_complete || (!complete && Stopwatch.GetElapsedTime(_last) < s_interval)) return;
             (_last, _complete) = (Stopwatch.GetTimestamp(), complete);
             TimeSpan elapsed = Stopwatch.GetElapsedTime(_start);

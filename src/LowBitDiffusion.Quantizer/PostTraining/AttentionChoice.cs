@@ -1,6 +1,5 @@
 using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Quantization;
-using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Methods;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;

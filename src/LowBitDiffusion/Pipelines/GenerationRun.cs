@@ -159,10 +159,10 @@ internal sealed class GenerationRun(DiffusionModel model, GenerationPlan plan, b
 
     private sealed class Piece(GenerationRun run, GenerationStage stage) : IProgress<double>
     {
-        // The end is told by the update.
+        // The end is told by the update. Fractions that are sums do not hit 1 exactly.
         public void Report(double value)
         {
-            if (value < 1) run.Progress!.Report(run.At(stage, 0, run._done + value) with { UnderWay = true });
+            if (value < 1 - 1e-9) run.Progress!.Report(run.At(stage, 0, run._done + value) with { UnderWay = true });
         }
     }
 }
