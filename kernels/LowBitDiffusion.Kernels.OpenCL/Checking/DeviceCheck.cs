@@ -1,17 +1,13 @@
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using LowBitDiffusion.Kernels.Checking;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Families;
 using LowBitDiffusion.Kernels.OpenCL.Interop;
 using LowBitDiffusion.Kernels.OpenCL.Programs;
 
 namespace LowBitDiffusion.Kernels.OpenCL.Checking;
-
-/// <summary>A variant of a kernel that a device does not use.</summary>
-/// <param name="Variant">Its name.</param>
-/// <param name="Reason">What was wrong: the compiler's words, or the first number that differs.</param>
-public sealed record RefusedVariant(string Variant, string Reason);
 
 /// <summary>
 /// What a device was found to compute. Before a device is used, variants of the integer kernels run on small adversarial layers and are compared with the definition, bit for bit; the first that agrees
@@ -58,12 +54,23 @@ public sealed record DeviceCheck(KernelChoice Choice, IReadOnlyList<RefusedVaria
     {
         try
         {
-            return CheckCase.All.Select(one => one.Fault(queue, choice)).FirstOrDefault(fault => fault is not null);
+            return CheckLayer.All.Select(layer => layer.Fault(Run(queue, choice, layer))).FirstOrDefault(fault => fault is not null);
         }
         catch (OpenClException e) when (e is { IsDeviceLost: false, IsOutOfMemory: false })
         {
             return e.Message;
         }
+    }
+
+    private static float[] Run(DeviceQueue queue, KernelChoice choice, CheckLayer layer)
+    {
+        using DeviceArena arena = new(queue.Context);
+        IntegerWeights weights = IntegerWeights.Load(queue, arena, layer.Codes, layer.Shape, layer.Ranges, layer.WeightScales);
+        IntegerMatrix matrix = new(queue, arena, layer.Geometry, weights, [.. Enumerable.Range(0, layer.Segments.Length)]);
+        int outChannels = layer.Geometry.OutChannels, count = layer.Geometry.Rows * outChannels;
+        DeviceSlice input = arena.Put<byte>(queue, layer.Image), bias = arena.Put<float>(queue, layer.Bias), output = arena.Take(count * sizeof(float));
+        matrix.Enqueue(queue, choice, input, arena.Put<float>(queue, layer.Quantizer), new MatrixEpilogue(bias, default, 0, default, 0, 1, output, outChannels));
+        return queue.Download<float>(output, count);
     }
 
     private static string Key(OpenClDevice device)

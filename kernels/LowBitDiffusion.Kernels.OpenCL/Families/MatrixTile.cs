@@ -1,3 +1,4 @@
+using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 
 namespace LowBitDiffusion.Kernels.OpenCL.Families;
@@ -11,7 +12,7 @@ namespace LowBitDiffusion.Kernels.OpenCL.Families;
 public readonly record struct MatrixTile(int Vector, int Lanes, int Lines, int Rows, bool Local)
 {
     /// <summary>Columns of packed weights are filled up to a multiple of this, so that every tile reads the same packing.</summary>
-    public const int MaxColumns = 64;
+    public const int MaxColumns = PackedColumns.Multiple;
 
     private const int Chunk = 16;
 

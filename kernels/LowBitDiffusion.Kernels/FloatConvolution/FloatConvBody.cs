@@ -60,7 +60,7 @@ internal readonly unsafe struct FloatConvBody<TSimd, TVector> : IParallelBody wh
         int firstRow = block * _block, rows = Math.Min(_block, _geometry.Rows - firstRow);
 
         float** pixels = stackalloc float*[MaxBlock];
-        for (int row = 0; row < rows; row++) pixels[row] = Pixel(firstRow + row);
+        PixelRows.Locate(_geometry, _input, firstRow, rows, pixels);
 
         byte* buffer = stackalloc byte[MaxBlock * 2 * 16 * sizeof(float) + 64];
         float* sums = (float*)(((nint)buffer + 63) & ~63);
@@ -74,12 +74,6 @@ internal readonly unsafe struct FloatConvBody<TSimd, TVector> : IParallelBody wh
         }
     }
 
-    /// <summary>First input element that an output pixel reads.</summary>
-    private float* Pixel(int row)
-    {
-        int x = row % _geometry.OutWidth, y = row / _geometry.OutWidth % _geometry.OutHeight, image = row / (_geometry.OutWidth * _geometry.OutHeight);
-        return _input + (((nint)image * _geometry.Height + y * _geometry.Stride) * _geometry.Width + x * _geometry.Stride) * _geometry.Channels;
-    }
 
     private void MultiplyPanel(float** pixels, int rows, int panel, int vectors, float* sums)
     {

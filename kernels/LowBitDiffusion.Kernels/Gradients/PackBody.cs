@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using LowBitDiffusion.Kernels.Numerics;
 using LowBitDiffusion.Kernels.Threading;
 
@@ -11,9 +12,12 @@ namespace LowBitDiffusion.Kernels.Gradients;
 /// </code>
 /// A piece is 16 rows of every tap of one panel: what is read and written stays in the first cache. Columns that fill the last vector are zero.
 /// </summary>
+[SkipLocalsInit]
 internal readonly unsafe struct PackBody(float* weight, int outChannels, int inChannels, int taps, bool exchanged, float* packed, int lanes) : IParallelBody
 {
     private const int Block = 16;
+    private const int Stretch = 144;
+    private const int MaxWidth = 32;
 
     private int Depth => exchanged ? outChannels : inChannels;
 
@@ -50,12 +54,19 @@ internal readonly unsafe struct PackBody(float* weight, int outChannels, int inC
             return;
         }
 
-        for (int i = 0; i < columns; i++)
+        // What a column has in these rows lies together, tap after tap: transposed a stretch at a time, then laid down row by row.
+        float* stretch = stackalloc float[Stretch * MaxWidth];
+        float* start = weight + ((nint)column * inChannels + first) * taps;
+        for (int done = 0, c = first, tap = 0; c < last; done += Stretch)
         {
-            float* source = weight + ((nint)(column + i) * inChannels + first) * taps;
-            for (int c = first; c < last; c++)
+            int count = Math.Min(Stretch, (last - first) * taps - done);
+            Matrices.Transpose(start + done, (nint)inChannels * taps, columns, count, stretch, MaxWidth);
+            for (int k = 0; k < count; k++)
             {
-                for (int tap = 0; tap < taps; tap++) target[((nint)tap * Depth + c) * width + i] = *source++;
+                new ReadOnlySpan<float>(stretch + k * MaxWidth, columns).CopyTo(new Span<float>(target + ((nint)tap * Depth + c) * width, columns));
+                if (++tap < taps) continue;
+                tap = 0;
+                c++;
             }
         }
     }

@@ -42,7 +42,7 @@ internal readonly unsafe struct WeightGradientBody<TSimd, TVector>(ConvGeometry 
         for (int first = 0; first < geometry.Rows; first += Chunk)
         {
             int count = Math.Min(Chunk, geometry.Rows - first);
-            for (int m = 0; m < count; m++) pixels[m] = Pixel(first + m);
+            PixelRows.Locate(geometry, input, first, count, pixels);
             float* gradient = outputGradient + (nint)first * geometry.OutChannels + firstOut;
             int height = MatrixTile<TSimd, TVector>.MaxRows, width = 2 * TSimd.Count;
             for (int column = 0; column < columns; column += width)
@@ -59,18 +59,11 @@ internal readonly unsafe struct WeightGradientBody<TSimd, TVector>(ConvGeometry 
         for (int o = 0; o < outs; o++)
         {
             float* target = weightGradient + ((nint)(firstOut + o) * geometry.Channels * geometry.KernelHeight + kernelRow) * geometry.KernelWidth;
-            for (int column = 0; column < columns; column++)
+            int taps = geometry.KernelHeight * geometry.KernelWidth, kernelColumn = firstColumn / geometry.Channels, channel = firstColumn % geometry.Channels;
+            for (int column = 0; column < columns; kernelColumn++, channel = 0)
             {
-                int kernelColumn = (firstColumn + column) / geometry.Channels, channel = (firstColumn + column) % geometry.Channels;
-                target[(nint)channel * geometry.KernelHeight * geometry.KernelWidth + kernelColumn] = sums[o * ColumnBlock + column];
+                for (int end = Math.Min(columns, column + geometry.Channels - channel); column < end; column++, channel++) target[(nint)channel * taps + kernelColumn] = sums[o * ColumnBlock + column];
             }
         }
-    }
-
-    /// <summary>First input element that an output pixel reads.</summary>
-    private float* Pixel(int row)
-    {
-        int x = row % geometry.OutWidth, y = row / geometry.OutWidth % geometry.OutHeight, image = row / (geometry.OutWidth * geometry.OutHeight);
-        return input + (((nint)image * geometry.Height + y * geometry.Stride) * geometry.Width + x * geometry.Stride) * geometry.Channels;
     }
 }

@@ -109,18 +109,16 @@ internal sealed class CompareCommand : CliCommand
             ("method", model => $"{model.Method}{(model.Corrected ? ", ptqd" : "")}"),
             (" file", model => Size.Format(model.FileBytes)),
             (" in memory", model => Size.Format(model.WeightBytes)),
-            (" bit operations per step", model => Number(model.BitOperationsPerStep / 1e9, "0.0 G")),
-            (" of float", model => Number((double)model.BitOperationsPerStep / result.Reference.BitOperationsPerStep, "0.0 %")),
-            (" PSNR", model => ReferenceEquals(model, result.Reference) ? "" : model.Psnr is { } psnr ? Number(psnr, "0.00 dB") : "equal"),
-            (" SSIM", model => Number(model.Ssim, "0.0000")),
-            (" label accuracy", model => Number(model.LabelAccuracy, "0.0 %")),
-            (" Fréchet distance", model => Number(model.FrechetDistance, "0.00")),
-            (" to float's pictures", model => Number(model.FrechetDistanceToReference, "0.00")),
+            (" bit operations per step", model => string.Create(CultureInfo.InvariantCulture, $"{model.BitOperationsPerStep / 1e9:0.0} G")),
+            (" of float", model => Figures.Share((double)model.BitOperationsPerStep / result.Reference.BitOperationsPerStep)),
+            (" PSNR", model => ReferenceEquals(model, result.Reference) ? "" : Figures.Psnr(model.Psnr)),
+            (" SSIM", model => Figures.Ssim(model.Ssim)),
+            (" label accuracy", model => Figures.Share(model.LabelAccuracy)),
+            (" Fréchet distance", model => Figures.Distance(model.FrechetDistance)),
+            (" to float's pictures", model => Figures.Distance(model.FrechetDistanceToReference)),
         ];
         ComparedModel[] models = [result.Reference, .. result.Models];
         (string Header, string[] Cells)[] filled = [.. columns.Select(column => (column.Header, Cells: models.Select(column.Cell).ToArray())).Where(column => column.Cells.Any(cell => cell.Length > 0))];
         return ([.. filled.Select(column => column.Header)], [.. models.Select((_, i) => filled.Select(column => column.Cells[i]).ToArray())]);
     }
-
-    private static string Number(double? value, string format) => value?.ToString(format, CultureInfo.InvariantCulture) ?? "";
 }

@@ -4,6 +4,7 @@ using System.Text.Json;
 using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Kernels.Attention;
+using LowBitDiffusion.Kernels.Checking;
 using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.Numerics;
 using LowBitDiffusion.Kernels.OpenCL.Checking;

@@ -17,7 +17,7 @@ namespace LowBitDiffusion.Cli.Commands;
 /// <summary><c>lbd quantize</c>: makes a low-bit model of a float one.</summary>
 internal sealed class QuantizeCommand : CliCommand
 {
-    private static readonly Dictionary<string, RangeMethod> s_ranges = new() { ["mse"] = RangeMethod.Mse, ["minmax"] = RangeMethod.MinMax, ["ema"] = RangeMethod.EmaMinMax };
+    private static readonly Dictionary<string, RangeMethod> s_ranges = new() { ["mse"] = RangeMethod.Mse, ["grid"] = RangeMethod.Grid, ["minmax"] = RangeMethod.MinMax, ["ema"] = RangeMethod.EmaMinMax };
     private static readonly Dictionary<string, SplitInputs> s_splits =
         new() { ["none"] = SplitInputs.None, ["concatenations"] = SplitInputs.Concatenations, ["normalized"] = SplitInputs.Normalized };
     private static readonly Dictionary<string, AttentionPrecision?> s_attentions = new() { ["float"] = AttentionPrecision.Float, ["int8"] = AttentionPrecision.Int8, ["bf16"] = AttentionPrecision.Bf16, ["auto"] = null };
@@ -68,8 +68,8 @@ internal sealed class QuantizeCommand : CliCommand
     private readonly Option<string?> _prompts = CommonOptions.Prompts("What calibration draws with a model that takes text");
     private readonly Option<string?> _embeddings = CommonOptions.PromptEmbeddings();
     private readonly Option<ulong> _seed = new("--seed") { Description = "Seed of the first trajectory.", HelpName = "S" };
-    private readonly Option<string?> _range = new("--range") { Description = "How activation ranges are chosen. Default: the method's.", HelpName = "mse|minmax|ema" };
-    private readonly Option<string> _weightRange = new("--weight-range") { Description = "How weight ranges are chosen.", HelpName = "mse|minmax", DefaultValueFactory = _ => "mse" };
+    private readonly Option<string?> _range = new("--range") { Description = "How activation ranges are chosen: by the error with both ends shrunk alike, by the error of steps and zero points tried independently, from the smallest to the largest value, by its moving average. Default: the method's.", HelpName = "mse|grid|minmax|ema" };
+    private readonly Option<string> _weightRange = new("--weight-range") { Description = "How weight ranges are chosen.", HelpName = "mse|grid|minmax", DefaultValueFactory = _ => "mse" };
     private readonly Option<string?> _split = new("--split") { Description = "Which concatenated inputs get a quantizer for each half. Default: the method's.", HelpName = "none|concatenations|normalized" };
     private readonly Option<int> _group = new("--group-size") { Description = "Input channels that share a weight scale; 0 for one scale per output channel.", HelpName = "N" };
     private readonly Option<bool> _symmetric = new("--symmetric") { Description = "Weights of fewer than 8 bits without zero points." };

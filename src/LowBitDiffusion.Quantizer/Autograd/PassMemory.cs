@@ -26,6 +26,21 @@ internal sealed class PassMemory(long limit)
         return new Scope(this);
     }
 
+    /// <summary>Makes something that outlives the open scope, if there is one.</summary>
+    public static T Lasting<T>(Func<T> make)
+    {
+        PassMemory? open = s_current;
+        s_current = null;
+        try
+        {
+            return make();
+        }
+        finally
+        {
+            s_current = open;
+        }
+    }
+
     /// <summary>An array with arbitrary contents.</summary>
     public float[] Take(int length)
     {

@@ -213,6 +213,7 @@ public sealed class TrajectoryDistillation
             _options.Epochs,
             (call, sample, target, conditions) =>
             {
+                using PassMemory.Scope scope = _memory.Open();
                 (_, float[] prediction) = Student(call, sample, conditions, record: false, cancellationToken);
                 sqnr[call] = (float)new SignalQuality().Add(target, _sampler.Guide(prediction)).Sqnr;
             },

@@ -95,16 +95,18 @@ public sealed record EvaluationResult
     {
         StringBuilder text = new();
         text.Append(CultureInfo.InvariantCulture, $"{Count} pictures of {Width}x{Height}{(Decoded ? ", decoded from latents" : "")}, {Steps} steps, guidance {GuidanceScale}\n\n");
-        text.Append(CultureInfo.InvariantCulture, $"{"",-24} {"model",12} {"reference",12}\n");
+        Line("", "model", "reference");
         if (Score is not null && ReferenceScore is not null)
         {
-            text.Append(CultureInfo.InvariantCulture, $"{"label accuracy",-24} {Score.LabelAccuracy,12:0.0 %} {ReferenceScore.LabelAccuracy,12:0.0 %}\n");
-            text.Append(CultureInfo.InvariantCulture, $"{"Fréchet distance",-24} {Score.FrechetDistance,12:0.000} {ReferenceScore.FrechetDistance,12:0.000}\n");
-            text.Append(CultureInfo.InvariantCulture, $"{"Fréchet, model–reference",-24} {MutualFrechetDistance,12:0.000}\n");
+            Line("label accuracy", Figures.Share(Score.LabelAccuracy), Figures.Share(ReferenceScore.LabelAccuracy));
+            Line("Fréchet distance", Figures.Distance(Score.FrechetDistance), Figures.Distance(ReferenceScore.FrechetDistance));
+            Line("Fréchet, model–reference", Figures.Distance(MutualFrechetDistance));
         }
 
-        text.Append(CultureInfo.InvariantCulture, $"{"PSNR",-24} {(MeanPsnr is { } psnr ? psnr.ToString("0.00 dB", CultureInfo.InvariantCulture) : "equal"),12}\n");
-        text.Append(CultureInfo.InvariantCulture, $"{"SSIM",-24} {MeanSsim,12:0.0000}\n");
+        Line("PSNR", Figures.Psnr(MeanPsnr));
+        Line("SSIM", Figures.Ssim(MeanSsim));
         return text.ToString();
+
+        void Line(string name, string model, string? reference = null) => text.Append(CultureInfo.InvariantCulture, $"{name,-24} {model,12}{(reference is null ? "" : $" {reference,12}")}\n");
     }
 }

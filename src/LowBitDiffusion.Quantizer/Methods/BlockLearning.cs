@@ -13,14 +13,15 @@ using LowBitDiffusion.Quantizer.Sampling;
 namespace LowBitDiffusion.Quantizer.Methods;
 
 /// <summary>
-/// Carries out a <see cref="BlockPreset"/>: rounds to nearest, draws a calibration set, learns stage after stage. All stages make the same share of their iterations, which the budget decides; rounding, whose α
-/// moves by its rate in each of them, is given the higher rate with which it gets as far.
+/// Carries out a <see cref="BlockPreset"/>: rounds to nearest, draws a calibration set, learns stage after stage. All stages make the same share of their iterations, which the budget decides, and what
+/// is learned is given the higher rates with which it gets as far.
 /// </summary>
 internal sealed class BlockLearning
 {
     // Gathering inputs and targets of all units may take this share of the budget.
     private const double GatheringShare = 0.2;
-    private const double HighestRoundingRate = 2e-2;
+    // The highest rates at which small networks were seen to learn: α; weights and steps of inputs in steps of theirs; zero points in codes.
+    private const double HighestRoundingRate = 2e-2, HighestWeightRate = 2e-2, HighestInputStepRate = 5e-3, HighestInputZeroPointRate = 5e-2;
 
     private readonly QuantizationRun _run;
     private readonly BlockPreset _preset;
@@ -152,8 +153,21 @@ internal sealed class BlockLearning
     {
         ReconstructionOptions paper = stage.Options;
         int scaled = (int)Math.Max(1, (long)iterations * paper.Iterations / _preset.Stages[0].Options.Iterations);
-        double rate = Math.Max(paper.RoundingRate, Math.Min(paper.RoundingRate * paper.Iterations / scaled, HighestRoundingRate));
-        return stage with { Options = paper with { Seed = _run.Request.Seed, Iterations = scaled, RoundingRate = paper.RoundingRate > 0 ? rate : 0 } };
+        return stage with
+        {
+            Options = paper with
+            {
+                Seed = _run.Request.Seed,
+                Iterations = scaled,
+                RoundingRate = Rate(paper.RoundingRate, HighestRoundingRate),
+                WeightRate = Rate(paper.WeightRate, HighestWeightRate),
+                InputStepRate = Rate(paper.InputStepRate, HighestInputStepRate),
+                InputZeroPointRate = Rate(paper.InputZeroPointRate, HighestInputZeroPointRate),
+            },
+        };
+
+        // Adam moves by the rate in every iteration, whatever the gradient: fewer iterations get as far with a higher one.
+        double Rate(double paperRate, double highest) => Math.Max(paperRate, Math.Min(paperRate * paper.Iterations / scaled, paperRate > 0 ? highest : 0));
     }
 
     private TrainingReport Report(int samples, int iterations)

@@ -1,4 +1,5 @@
 using LowBitDiffusion.Quantizer.Calibration;
+using LowBitDiffusion.Quantizer.Quantizers;
 using LowBitDiffusion.Quantizer.Reconstruction;
 
 namespace LowBitDiffusion.Quantizer.Methods;
@@ -24,12 +25,12 @@ public sealed class DilateQuant : BlockwiseMethod
     ];
 
     /// <inheritdoc/>
-    public override StartingPoint Start(Func<string, bool> uses) => new(Split: SplitInputs.Normalized, PerTimestep: uses("tpq"), Dilated: uses("wd"));
+    public override StartingPoint Start(Func<string, bool> uses) => new(RangeMethod.Grid, SplitInputs.Normalized, PerTimestep: uses("tpq"), Dilated: uses("wd"));
 
     /// <inheritdoc/>
     public override BlockPreset Preset(Func<string, bool> uses) => new(uses("bkd") ? [new BlockStage("distillation", Distillation, QuantizedInputs: true)] : []) { Choice = SampleChoice.Random };
 
-    // The paper's rates, counted in steps of what they move, so that they mean the same in every layer.
+    // The paper's rates, counted in steps of what they move, so that they mean the same in every layer; zero points count in codes, of which half a one is the least that has an effect.
     private static ReconstructionOptions Distillation => new()
     {
         Iterations = 5_000,
@@ -37,7 +38,7 @@ public sealed class DilateQuant : BlockwiseMethod
         RelativeWeightRate = true,
         WeightStepRate = 1e-4,
         InputStepRate = 1e-4,
-        InputZeroPointRate = 1e-4,
+        InputZeroPointRate = 1e-3,
         RelativeStepRates = true,
     };
 }

@@ -19,7 +19,7 @@ public sealed class EfficientDm : IQuantizationMethod
 {
     private const string Adapters = "adapters", ScaleAware = "scale-aware", Talsq = "talsq";
     private const int Rank = 32;
-    private const double HighestAdapterRate = 0.016, HighestInputStepRate = 5e-3;
+    private const double HighestAdapterRate = 0.05, HighestInputStepRate = 2e-2, HighestInputZeroPointRate = 5e-2;
 
     /// <inheritdoc/>
     public string Name => "efficientdm";
@@ -36,7 +36,7 @@ public sealed class EfficientDm : IQuantizationMethod
     ];
 
     /// <inheritdoc/>
-    public StartingPoint Start(Func<string, bool> uses) => new(PerTimestep: uses(Talsq));
+    public StartingPoint Start(Func<string, bool> uses) => new(RangeMethod.Grid, PerTimestep: uses(Talsq));
 
     /// <inheritdoc/>
     public MethodResult Quantize(QuantizationRun run)
@@ -72,7 +72,7 @@ public sealed class EfficientDm : IQuantizationMethod
             Epochs = epochs,
             AdapterRate = Math.Min(factor * paper.AdapterRate, HighestAdapterRate),
             InputStepRate = Math.Min(factor * paper.InputStepRate, HighestInputStepRate),
-            InputZeroPointRate = Math.Min(factor * paper.InputZeroPointRate, HighestInputStepRate),
+            InputZeroPointRate = Math.Min(factor * paper.InputZeroPointRate, HighestInputZeroPointRate),
             RelativeStepRates = true,
         };
     }
@@ -119,7 +119,7 @@ public sealed class EfficientDm : IQuantizationMethod
                 ["rank"] = run.Uses(Adapters) ? Rank : 0,
                 ["adapter_rate"] = options.AdapterRate,
                 ["weight_step_rate"] = options.WeightStepRate,
-                ["input_step_rate"] = options.InputStepRate,
+                [options.RelativeStepRates ? "relative_input_step_rate" : "input_step_rate"] = options.InputStepRate,
                 ["input_zero_point_rate"] = options.InputZeroPointRate,
                 ["weight_decay"] = options.WeightDecay,
             },

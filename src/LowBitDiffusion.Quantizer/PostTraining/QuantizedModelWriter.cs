@@ -101,6 +101,7 @@ public static class QuantizedModelWriter
     {
         Quantizers.RangeMethod.MinMax => "min-max",
         Quantizers.RangeMethod.EmaMinMax => "ema-min-max",
+        Quantizers.RangeMethod.Grid => "grid",
         _ => "mse",
     };
 

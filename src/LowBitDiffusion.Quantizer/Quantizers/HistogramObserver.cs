@@ -12,7 +12,8 @@ namespace LowBitDiffusion.Quantizer.Quantizers;
 /// w = 1/2   |.....|#####|#....|        bins −1 … 1
 /// </code>
 /// </summary>
-public sealed class HistogramObserver : RangeObserver
+/// <param name="grid">Whether the search tries steps and zero points independently.</param>
+public sealed class HistogramObserver(bool grid = false) : RangeObserver
 {
     /// <summary>Bins kept at most: at least eight for each step of an 8-bit quantizer.</summary>
     public const int MaxBins = 4096;
@@ -52,7 +53,7 @@ public sealed class HistogramObserver : RangeObserver
     public RangeSearchResult<AffineQuantizer> Search(int bits)
     {
         (double Middle, long Count)[] bins = [.. Bins];
-        return RangeSearch.Affine(Seen, Array.ConvertAll(bins, bin => (float)bin.Middle), Array.ConvertAll(bins, bin => (double)bin.Count), Math.Max(Count, 1), bits);
+        return RangeSearch.Affine(Seen, Array.ConvertAll(bins, bin => (float)bin.Middle), Array.ConvertAll(bins, bin => (double)bin.Count), Math.Max(Count, 1), bits, grid);
     }
 
     /// <inheritdoc/>

@@ -15,6 +15,7 @@ public abstract class RangeObserver
         RangeMethod.MinMax => new MinMaxObserver(),
         RangeMethod.EmaMinMax => new EmaMinMaxObserver(),
         RangeMethod.Mse => new HistogramObserver(),
+        RangeMethod.Grid => new HistogramObserver(grid: true),
         _ => throw new ArgumentOutOfRangeException(nameof(method), method, "no such range method"),
     };
 

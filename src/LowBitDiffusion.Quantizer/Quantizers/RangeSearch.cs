@@ -13,11 +13,24 @@ public readonly record struct RangeSearchResult<TQuantizer>(TQuantizer Quantizer
 /// <summary>
 /// The scale initialisation that BRECQ and its successors (Q-Diffusion, TFMQ-DM, EfficientDM) call "mse": the range from minimum to maximum is shrunk in
 /// 80 steps of one percent and the first candidate with the lowest <c>mean |x − xhat|^2.4</c> wins. Unlike there, the range always contains zero.
+/// <para>
+/// Shrinking both ends alike leaves their ratio, and so one zero point for all steps. With few bits that is a trap: SiLU's negative lobe is 0.28 deep, and where one value lies beyond 8, four bits round
+/// its zero point to 0 and all negative values become zero: 11 dB in layers where the next zero point gives 18. The grid therefore tries, for every step, zero points between those that cover the whole
+/// of the one end and of the other.
+/// <code>
+/// values            ▁▆█▃▂▁▁▁▁▁▁▁ ▁   ▁        min … max
+/// shrunk alike        [··|·····)              zero point round(−min/d) for every step
+/// grid              [·|·······)  …  [···|···)
+/// </code>
+/// </para>
 /// </summary>
 public static class RangeSearch
 {
     /// <summary>Candidates tried.</summary>
     public const int Shrinks = 80;
+
+    /// <summary>Zero points of a grid for every step, at most.</summary>
+    public const int GridPoints = 8;
 
     /// <summary>Power of the error.</summary>
     public const double Exponent = 2.4;
@@ -26,7 +39,8 @@ public static class RangeSearch
     /// <param name="values">The values; none give the quantizer of an empty range.</param>
     /// <param name="bits">Bits of a code, 2 to 8.</param>
     /// <exception cref="ArgumentException">A value is not finite or the bits are out of range.</exception>
-    public static RangeSearchResult<AffineQuantizer> Affine(ReadOnlySpan<float> values, int bits) => Affine(ValueRange.Of(values), values, [], values.Length, bits);
+    /// <param name="grid">Whether steps and zero points are tried independently.</param>
+    public static RangeSearchResult<AffineQuantizer> Affine(ReadOnlySpan<float> values, int bits, bool grid = false) => Affine(ValueRange.Of(values), values, [], values.Length, bits, grid);
 
     /// <summary>The same for values of which each stands for many.</summary>
     /// <param name="range">The range that is shrunk.</param>
@@ -34,17 +48,41 @@ public static class RangeSearch
     /// <param name="weights">How many each stands for; empty for one.</param>
     /// <param name="total">How many all stand for.</param>
     /// <param name="bits">Bits of a code, 2 to 8.</param>
-    internal static RangeSearchResult<AffineQuantizer> Affine(ValueRange range, ReadOnlySpan<float> values, ReadOnlySpan<double> weights, double total, int bits)
+    /// <param name="grid">Whether steps and zero points are tried independently.</param>
+    internal static RangeSearchResult<AffineQuantizer> Affine(ValueRange range, ReadOnlySpan<float> values, ReadOnlySpan<double> weights, double total, int bits, bool grid)
     {
         RangeSearchResult<AffineQuantizer> best = new(default, -1, double.PositiveInfinity);
+        Span<int> zeroPoints = stackalloc int[GridPoints + 1];
         for (int shrink = 0; shrink < Shrinks; shrink++)
         {
-            AffineQuantizer candidate = AffineQuantizer.FromRange(Factor(shrink) * range.Min, Factor(shrink) * range.Max, bits);
-            double score = Score(values, weights, total, candidate.Scale, -candidate.ZeroPoint, candidate.MaxCode - candidate.ZeroPoint);
-            if (score < best.Score) best = new(candidate, shrink, score);
+            AffineQuantizer alike = AffineQuantizer.FromRange(Factor(shrink) * range.Min, Factor(shrink) * range.Max, bits);
+            foreach (int zeroPoint in zeroPoints[..Candidates(alike, range, grid, zeroPoints)])
+            {
+                AffineQuantizer candidate = alike with { ZeroPoint = zeroPoint };
+                double score = Score(values, weights, total, candidate.Scale, -zeroPoint, candidate.MaxCode - zeroPoint);
+                if (score < best.Score) best = new(candidate, shrink, score);
+            }
         }
 
         return best;
+    }
+
+    /// <summary>Zero points to try with a step: the one of the ends shrunk alike, and with a grid up to <see cref="GridPoints"/> from covering all of the upper end to covering all of the lower.</summary>
+    private static int Candidates(AffineQuantizer alike, ValueRange range, bool grid, Span<int> zeroPoints)
+    {
+        int count = 0;
+        zeroPoints[count++] = alike.ZeroPoint;
+        if (!grid) return count;
+        int last = alike.MaxCode;
+        int lowest = (int)Math.Clamp(last - Math.Ceiling(range.Max / (double)alike.Scale), 0, last), highest = (int)Math.Clamp(Math.Ceiling(-range.Min / (double)alike.Scale), 0, last);
+        int points = Math.Clamp(highest - lowest + 1, 1, GridPoints);
+        for (int i = 0; i < points; i++)
+        {
+            int zeroPoint = points == 1 ? lowest : lowest + (int)Math.Round((double)i * (highest - lowest) / (points - 1));
+            if (zeroPoint != alike.ZeroPoint) zeroPoints[count++] = zeroPoint;
+        }
+
+        return count;
     }
 
     /// <summary>Searches the symmetric quantizer of some values.</summary>

@@ -9,8 +9,10 @@ public enum RangeMethod
     MinMax,
     /// <summary>Exponential moving average of each batch's smallest and largest value, decay 0.95 (weights: as <see cref="MinMax"/>).</summary>
     EmaMinMax,
-    /// <summary>The shrunk range with the least error (<see cref="RangeSearch"/>).</summary>
+    /// <summary>The shrunk range with the least error, both ends shrunk alike (<see cref="RangeSearch"/>).</summary>
     Mse,
+    /// <summary>The step and zero point with the least error, each tried with others (<see cref="RangeSearch"/>; symmetric weights: as <see cref="Mse"/>).</summary>
+    Grid,
 }
 
 /// <summary>How a weight is quantized.</summary>
@@ -71,15 +73,15 @@ public static class WeightQuantizer
                 ReadOnlySpan<float> values = weight.Span.Slice(offset, ranges[g].count);
                 if (zeroPoints is null)
                 {
-                    scales[entry] = options.Range == RangeMethod.Mse
+                    scales[entry] = options.Range is RangeMethod.Mse or RangeMethod.Grid
                         ? RangeSearch.Symmetric(values, options.Bits).Quantizer.Scale
                         : SymmetricQuantizer.FromMagnitude(ValueRange.Of(values).Magnitude, options.Bits).Scale;
                 }
                 else
                 {
                     ValueRange range = ValueRange.Of(values);
-                    AffineQuantizer quantizer = options.Range == RangeMethod.Mse
-                        ? RangeSearch.Affine(values, options.Bits).Quantizer
+                    AffineQuantizer quantizer = options.Range is RangeMethod.Mse or RangeMethod.Grid
+                        ? RangeSearch.Affine(values, options.Bits, options.Range == RangeMethod.Grid).Quantizer
                         : AffineQuantizer.FromRange(range.Min, range.Max, options.Bits);
                     (scales[entry], zeroPoints[entry]) = (quantizer.Scale, (byte)quantizer.ZeroPoint);
                 }

@@ -172,6 +172,7 @@ public sealed class BlockReconstruction
     /// <summary>One update; returns the reconstruction loss.</summary>
     private double Iterate(ReconstructionUnit unit, UnitVariables variables, UnitFeed feed, CancellationToken cancellationToken)
     {
+        using PassMemory.Scope scope = feed.Memory.Open();
         ulong seed = Mix.Hash(_options.Seed ^ Mix.Hash(((ulong)_state.Unit << 32) + (ulong)_state.Iteration));
         UnitBatch batch = feed.Batch(Draw(seed, feed.Count), _options.QuantizedInputShare, seed);
         RunSettings settings = new() { Timesteps = batch.Timesteps, Drop = _options.QuantizationKeep < 1 ? new QuantizationDrop(_options.QuantizationKeep, seed) : null };
@@ -182,7 +183,7 @@ public sealed class BlockReconstruction
         double loss = 0;
         foreach (Node output in unit.Outputs)
         {
-            (double part, float[] gradient) = AdaRound.Reconstruction(tape[output], batch.Targets[output], output.Shape.Channels);
+            (double part, float[] gradient) = AdaRound.Reconstruction(tape[output], batch.Targets[output], output.Shape.Channels, _pool);
             loss += part;
             upstream.Add(output, gradient);
         }
@@ -220,6 +221,7 @@ public sealed class BlockReconstruction
         double signal = 0, noise = 0;
         for (int first = 0; first + size <= Math.Min(feed.Count, MeasuredBatches * size); first += size)
         {
+            using PassMemory.Scope scope = feed.Memory.Open();
             UnitBatch batch = feed.Batch([.. Enumerable.Range(first, size)], 1, 0);
             Tape tape = _quantized.Run(batch.Inputs, unit.Outputs.ToArray(), new RunSettings { Timesteps = batch.Timesteps, Record = false }, cancellationToken);
             foreach (Node output in unit.Outputs)

@@ -1,4 +1,5 @@
 using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Quantizer.Autograd;
 
 namespace LowBitDiffusion.Quantizer.Reconstruction;
 
@@ -48,7 +49,7 @@ internal static class SampleRows
 {
     public static float[] Gather(float[] all, int elements, ReadOnlySpan<int> samples)
     {
-        float[] batch = new float[samples.Length * elements];
+        float[] batch = Vectors.Allocate((long)samples.Length * elements);
         for (int i = 0; i < samples.Length; i++) all.AsSpan(samples[i] * elements, elements).CopyTo(batch.AsSpan(i * elements));
         return batch;
     }

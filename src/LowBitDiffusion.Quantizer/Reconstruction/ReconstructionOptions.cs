@@ -51,12 +51,14 @@ public sealed record ReconstructionOptions
     /// <summary>Seed of batches and omissions.</summary>
     public ulong Seed { get; init; }
 
-    /// <summary>The rates that are not zero, by name in snake case.</summary>
+    /// <summary>The rates that are not zero, by name in snake case; <c>relative_</c> where they count in steps.</summary>
     public IReadOnlyDictionary<string, double> Rates => new (string Name, double Value)[]
     {
-        ("rounding_rate", RoundingRate), ("weight_rate", WeightRate), ("weight_step_rate", WeightStepRate), ("adapter_rate", AdapterRate), ("input_step_rate", InputStepRate),
-        ("input_zero_point_rate", InputZeroPointRate),
+        ("rounding_rate", RoundingRate), (Named("weight_rate", RelativeWeightRate), WeightRate), (Named("weight_step_rate", RelativeStepRates), WeightStepRate), ("adapter_rate", AdapterRate),
+        (Named("input_step_rate", RelativeStepRates), InputStepRate), ("input_zero_point_rate", InputZeroPointRate),
     }.Where(rate => rate.Value > 0).ToDictionary(rate => rate.Name, rate => rate.Value);
+
+    private static string Named(string rate, bool relative) => relative ? $"relative_{rate}" : rate;
 
     /// <summary>Bytes of inputs and targets that are kept at once; where those of all samples would take more, the first samples are used.</summary>
     public long MemoryLimit { get; init; } = 3L << 29;

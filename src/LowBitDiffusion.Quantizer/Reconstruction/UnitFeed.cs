@@ -21,6 +21,9 @@ internal sealed record UnitBatch(IReadOnlyDictionary<Node, float[]> Inputs, IRea
 /// </summary>
 internal sealed class UnitFeed
 {
+    /// <summary>Bytes of the arrays that passes over a unit share.</summary>
+    private const long PassBytes = 1L << 30;
+
     private readonly Graph _graph;
     private readonly IReadOnlyList<ReconstructionUnit> _units;
     private readonly GradientExecutor _quantizedNetwork;
@@ -56,6 +59,9 @@ internal sealed class UnitFeed
         foreach ((Node node, float[] values) in _quantized) _float.Add(node, values);
     }
 
+    /// <summary>Arrays of the passes over the present unit.</summary>
+    public PassMemory Memory { get; private set; } = new(PassBytes);
+
     /// <summary>How many samples there are.</summary>
     public int Count => _timesteps.Length;
 
@@ -83,18 +89,25 @@ internal sealed class UnitFeed
     {
         _unit = _units[unit];
         Node[] inputs = [.. _unit.Inputs], floats = _keepFloatInputs ? [.. _unit.Outputs, .. _unit.Inputs] : [.. _unit.Outputs];
-        Node[] quantizedGiven = [.. _quantized.Keys], floatGiven = [.. _float.Keys];
-        foreach ((int first, int part, int[] numbers) in Batches())
-        {
-            RunSettings settings = new() { Timesteps = SampleRows.Gather(_timesteps, 1, numbers), Record = false };
-            Tape quantized = _quantizedNetwork.Run(Gather(_quantized, quantizedGiven, numbers), inputs, settings, cancellationToken);
-            foreach (Node node in inputs.Except(quantizedGiven)) Store(_quantized, node, quantized[node], first, part);
-            Tape plain = _floatNetwork.Run(Gather(_float, floatGiven, numbers), floats, settings, cancellationToken);
-            foreach (Node node in floats.Except(floatGiven)) Store(_float, node, plain[node], first, part);
-        }
-
+        Memory = new PassMemory(PassBytes);
+        Compute(_quantizedNetwork, _quantized, inputs, cancellationToken);
+        Compute(_floatNetwork, _float, floats, cancellationToken);
         Prune(_quantized, unit);
         Prune(_float, unit);
+    }
+
+    /// <summary>Adds values to those that are stored of a network.</summary>
+    private void Compute(GradientExecutor network, Dictionary<Node, float[]> stored, Node[] nodes, CancellationToken cancellationToken)
+    {
+        Node[] missing = [.. nodes.Where(node => !stored.ContainsKey(node))];
+        if (missing.Length == 0) return;
+        HashSet<Node> given = Needed(missing, stored.Keys.ToHashSet());
+        foreach ((int first, int part, int[] numbers) in Batches())
+        {
+            using PassMemory.Scope scope = Memory.Open();
+            Tape tape = network.Run(Gather(stored, given, numbers), missing, new RunSettings { Timesteps = SampleRows.Gather(_timesteps, 1, numbers), Record = false }, cancellationToken);
+            foreach (Node node in missing) Store(stored, node, tape[node], first, part);
+        }
     }
 
     /// <summary>Some samples as a batch; with a share below 1, elements of the inputs are drawn from both networks.</summary>
@@ -110,11 +123,14 @@ internal sealed class UnitFeed
         return new UnitBatch(inputs, Gather(_float, _unit.Outputs, chosen), SampleRows.Gather(_timesteps, 1, chosen));
     }
 
-    /// <summary>The stored values that the outputs of some units are computed from.</summary>
-    private static HashSet<Node> Needed(IEnumerable<ReconstructionUnit> units, IReadOnlySet<Node> stored)
+    /// <summary>The stored values that inputs and outputs of some units are computed from.</summary>
+    private static HashSet<Node> Needed(IEnumerable<ReconstructionUnit> units, IReadOnlySet<Node> stored) => Needed(units.SelectMany(unit => unit.Outputs.Concat(unit.Inputs)), stored);
+
+    /// <summary>The stored values that others are computed from.</summary>
+    private static HashSet<Node> Needed(IEnumerable<Node> values, IReadOnlySet<Node> stored)
     {
         HashSet<Node> seen = [], needed = [];
-        Stack<Node> open = new(units.SelectMany(unit => unit.Outputs.Concat(unit.Inputs)));
+        Stack<Node> open = new(values);
         while (open.TryPop(out Node? node))
         {
             if (!seen.Add(node)) continue;

@@ -152,20 +152,43 @@ public sealed class AdaRound
     /// <param name="output">Output of the quantized layer or block.</param>
     /// <param name="target">Output of the float one.</param>
     /// <param name="channels">Output channels.</param>
+    /// <param name="pool">Threads; null for the caller's alone.</param>
     /// <returns>The loss and its gradient with respect to <paramref name="output"/>.</returns>
-    public static (double Loss, float[] Gradient) Reconstruction(ReadOnlySpan<float> output, ReadOnlySpan<float> target, int channels)
+    public static (double Loss, float[] Gradient) Reconstruction(ReadOnlyMemory<float> output, ReadOnlyMemory<float> target, int channels, WorkerPool? pool = null)
     {
         if (output.Length != target.Length || channels < 1 || output.Length % channels != 0) throw new ArgumentException($"outputs of {output.Length} and {target.Length} elements do not fit {channels} channels");
-        double positions = (double)output.Length / channels, sum = 0;
-        float[] gradient = new float[output.Length];
-        for (int i = 0; i < gradient.Length; i++)
-        {
-            double error = (double)output[i] - target[i];
-            sum += error * error;
-            gradient[i] = (float)(2 * error / positions);
-        }
+        double positions = (double)output.Length / channels;
+        float[] gradient = Vectors.Allocate(output.Length);
+        double[] sums = new double[(output.Length + Vectors.Grain - 1) / Vectors.Grain];
+        if (pool is not null) pool.Chunks(output.Length, Vectors.Grain, Part);
+        else for (int start = 0; start < output.Length; start += Vectors.Grain) Part(start, Math.Min(start + Vectors.Grain, output.Length));
+        return (sums.Sum() / positions, gradient);
 
-        return (sum / positions, gradient);
+        void Part(int start, int end)
+        {
+            ReadOnlySpan<float> y = output.Span[start..end], wanted = target.Span[start..end];
+            Span<float> result = gradient.AsSpan(start..end);
+            int lanes = Vector256<float>.Count, i = 0;
+            Vector256<double> low = default, high = default, count = Vector256.Create(positions);
+            for (; i <= result.Length - lanes; i += lanes)
+            {
+                (Vector256<double> y0, Vector256<double> y1) = Vector256.Widen(Vector256.Create(y.Slice(i, lanes)));
+                (Vector256<double> t0, Vector256<double> t1) = Vector256.Widen(Vector256.Create(wanted.Slice(i, lanes)));
+                (Vector256<double> e0, Vector256<double> e1) = (y0 - t0, y1 - t1);
+                (low, high) = (low + e0 * e0, high + e1 * e1);
+                Vector256.Narrow(e0 * 2 / count, e1 * 2 / count).CopyTo(result[i..]);
+            }
+
+            double sum = Vector256.Sum(low + high);
+            for (; i < result.Length; i++)
+            {
+                double error = (double)y[i] - wanted[i];
+                sum += error * error;
+                result[i] = (float)(2 * error / positions);
+            }
+
+            sums[start / Vectors.Grain] = sum;
+        }
     }
 
     private static WeightRanges Rows(int weight, int rows, int bits)
@@ -193,15 +216,19 @@ public sealed class AdaRound
 
     private static Vector256<double> Sigmoid(Vector256<double> alpha) => Vector256<double>.One / (Vector256<double>.One + Vector256.Exp(-alpha));
 
-    private static Vector256<double> SoftRounding(Vector256<double> alpha) =>
-        Vector256.Min(Vector256.Max(Sigmoid(alpha) * (Zeta - Gamma) + Vector256.Create(Gamma), Vector256<double>.Zero), Vector256<double>.One);
+    private static Vector256<double> SoftRounding(Vector256<double> alpha) => Clamp(Stretched(Sigmoid(alpha)));
 
-    private static Vector256<double> SoftDerivative(Vector256<double> alpha)
+    /// <summary>h and its derivative, which share the exponential.</summary>
+    private static (Vector256<double> Soft, Vector256<double> Derivative) SoftWithDerivative(Vector256<double> alpha)
     {
-        Vector256<double> sigmoid = Sigmoid(alpha), soft = sigmoid * (Zeta - Gamma) + Vector256.Create(Gamma);
+        Vector256<double> sigmoid = Sigmoid(alpha), soft = Stretched(sigmoid);
         Vector256<double> inside = Vector256.GreaterThanOrEqual(soft, Vector256<double>.Zero) & Vector256.LessThanOrEqual(soft, Vector256<double>.One);
-        return sigmoid * (Vector256<double>.One - sigmoid) * (Zeta - Gamma) & inside;
+        return (Clamp(soft), sigmoid * (Vector256<double>.One - sigmoid) * (Zeta - Gamma) & inside);
     }
+
+    private static Vector256<double> Stretched(Vector256<double> sigmoid) => sigmoid * (Zeta - Gamma) + Vector256.Create(Gamma);
+
+    private static Vector256<double> Clamp(Vector256<double> soft) => Vector256.Min(Vector256.Max(soft, Vector256<double>.Zero), Vector256<double>.One);
 
     // The logarithm of zero is −∞, whose exponential is zero again.
     private static Vector256<double> Power(Vector256<double> magnitude, double exponent) => Vector256.Exp(Vector256.Log(magnitude) * exponent);
@@ -221,9 +248,10 @@ public sealed class AdaRound
     {
         public Vector256<double> Invoke(Vector256<double> a, Vector256<double> b, Vector256<double> c)
         {
-            Vector256<double> code = a + SoftRounding(b) + Vector256.Create(zero);
+            (Vector256<double> soft, Vector256<double> derivative) = SoftWithDerivative(b);
+            Vector256<double> code = a + soft + Vector256.Create(zero);
             Vector256<double> inside = Vector256.GreaterThanOrEqual(code, Vector256<double>.Zero) & Vector256.LessThanOrEqual(code, Vector256.Create(last));
-            return c * scale * SoftDerivative(b) & inside;
+            return c * scale * derivative & inside;
         }
     }
 
@@ -239,8 +267,9 @@ public sealed class AdaRound
     {
         public Vector256<double> Invoke(Vector256<double> a, Vector256<double> b, Vector256<double> c)
         {
-            Vector256<double> centred = SoftRounding(a) * 2 - Vector256<double>.One;
-            return b - Vector256.CopySign(Power(Vector256.Abs(centred), beta - 1), centred) * SoftDerivative(a) * (2 * lambda * beta);
+            (Vector256<double> soft, Vector256<double> derivative) = SoftWithDerivative(a);
+            Vector256<double> centred = soft * 2 - Vector256<double>.One;
+            return b - Vector256.CopySign(Power(Vector256.Abs(centred), beta - 1), centred) * derivative * (2 * lambda * beta);
         }
     }
 }

@@ -9,60 +9,52 @@ using LowBitDiffusion.Quantizer.Tests.Support;
 
 namespace LowBitDiffusion.Quantizer.Tests.Methods;
 
-/// <summary>Methods that learn block by block, from a request to a written folder: tiny networks are learned for real.</summary>
-internal sealed class BlockwiseMethodTests
+/// <summary>Methods that learn, block by block but for EfficientDM, from a request to a written folder: tiny networks are learned for real.</summary>
+internal sealed class BlockwiseMethodTests : TinyModelFixture
 {
-    private static readonly string[] Names = ["q-diffusion", "tfmq", "dilatequant"];
+    private static readonly string[] Names = ["q-diffusion", "tfmq", "dilatequant"], Learning = [.. Names, "efficientdm"];
 
-    private TemporaryFolder _folder = null!;
     private QuantizationRequest _request = null!;
 
     [SetUp]
-    public void Write()
+    public void Ask() => _request = new QuantizationRequest
     {
-        _folder = new TemporaryFolder();
-        _request = new QuantizationRequest
-        {
-            Model = TinyModel.Write(_folder["float"]),
-            Output = _folder["low"],
-            Images = 4,
-            Batch = 2,
-            Steps = 3,
-            ReportImages = 4,
-            Iterations = 30,
-            Samples = 24,
-            Threads = 2,
-        };
-    }
+        Model = Folder["float"],
+        Output = Folder["low"],
+        Images = 4,
+        Batch = 2,
+        Steps = 3,
+        ReportImages = 4,
+        Iterations = 30,
+        Samples = 24,
+        Threads = 2,
+    };
 
-    [TearDown]
-    public void Remove() => _folder.Dispose();
-
-    private string Partial => $"{_folder["low"]}.partial";
+    private string Partial => $"{Folder["low"]}.partial";
 
     [TestCaseSource(nameof(Names))]
     public void Learning_beats_rounding_to_nearest_and_runs_in_integers(string method)
     {
         QuantizationRequest request = _request with { Iterations = 100, Samples = 64 };
-        QualityReport nearest = ModelQuantizer.Run(request with { Output = _folder["nearest"] });
+        QualityReport nearest = ModelQuantizer.Run(request with { Output = Folder["nearest"] });
         QualityReport learned = ModelQuantizer.Run(request with { Method = method });
 
         Assert.That(learned.Trajectory[^1].Psnr, Is.GreaterThan(nearest.Trajectory[^1].Psnr!.Value + 0.5), "PSNR of pictures");
-        JsonElement training = Json("training.json");
+        JsonElement training = Json("low/training.json");
         JsonElement[] parts = [.. training.GetProperty("parts").EnumerateArray()];
         double[] gains = [.. parts.Select(part => part.GetProperty("sqnr_after").GetDouble() - part.GetProperty("sqnr_before").GetDouble())];
         Assert.That(gains.Average(), Is.GreaterThan(0.5), "decibels that blocks gain");
         Assert.That(training.GetProperty("seconds").GetDouble(), Is.GreaterThan(0));
         Assert.That(training.GetProperty("peak_bytes").GetInt64(), Is.GreaterThan(1 << 20));
         Assert.That(Directory.Exists(Partial), Is.False, "nothing is left of the run");
-        Simulation.LayersEqualIntegers(_folder["float"], _folder["low"]);
+        Agreement.OfFolder(Folder["low"], Folder["float"]);
     }
 
-    [TestCaseSource(nameof(Names))]
+    [TestCaseSource(nameof(Learning))]
     public void A_resumed_run_writes_the_same_bits(string method)
     {
         QuantizationRequest request = _request with { Method = method, ReportImages = 0, Iterations = 12 };
-        ModelQuantizer.Run(request with { Output = _folder["whole"] });
+        ModelQuantizer.Run(request with { Output = Folder["whole"] });
         foreach (double stop in new[] { 0.1, 0.6 })
         {
             using CancellationTokenSource cancellation = new();
@@ -71,8 +63,8 @@ internal sealed class BlockwiseMethodTests
                 if (report.Stage == "learning" && report.Fraction > stop) cancellation.Cancel();
             });
             Assert.That(() => ModelQuantizer.Run(request with { Resume = true }, progress, cancellation.Token), Throws.InstanceOf<OperationCanceledException>());
-            Assert.That(Directory.Exists(_folder["low"]), Is.False, "no output of a stopped run");
-            Assert.That(Directory.GetFiles(Partial).Select(Path.GetFileName), Is.SupersetOf(new[] { "run.json", "samples.safetensors" }), "what it goes on with");
+            Assert.That(Directory.Exists(Folder["low"]), Is.False, "no output of a stopped run");
+            Assert.That(Directory.GetFiles(Partial).Select(Path.GetFileName), Is.SupersetOf(new[] { "run.json", method == "efficientdm" ? "distillation.safetensors" : "samples.safetensors" }), "what it goes on with");
         }
 
         double first = double.NaN;
@@ -81,7 +73,7 @@ internal sealed class BlockwiseMethodTests
         Assert.That(first, Is.GreaterThanOrEqualTo(0.6), "it went on where it had stopped");
         Assert.That(Directory.Exists(Partial), Is.False, "nothing is left");
         foreach (string file in new[] { "diffusion_pytorch_model.safetensors", "config.json" })
-            Assert.That(File.ReadAllBytes(Path.Combine(_folder["low"], "unet", file)), Is.EqualTo(File.ReadAllBytes(Path.Combine(_folder["whole"], "unet", file))), file);
+            Assert.That(File.ReadAllBytes(Path.Combine(Folder["low"], "unet", file)), Is.EqualTo(File.ReadAllBytes(Path.Combine(Folder["whole"], "unet", file))), file);
     }
 
     [Test]
@@ -105,7 +97,7 @@ internal sealed class BlockwiseMethodTests
         JsonElement decided = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(Partial, "run.json"))).RootElement.GetProperty("decisions");
         ModelQuantizer.Run(request with { Resume = true, Budget = TimeSpan.FromHours(1) });
 
-        JsonElement settings = Json("training.json").GetProperty("settings");
+        JsonElement settings = Json("low/training.json").GetProperty("settings");
         Assert.That(settings.GetProperty("rounding_iterations").GetInt32(), Is.EqualTo(decided.GetProperty("iterations").GetInt32()).And.InRange(1, 19_999), "iterations");
         Assert.That(settings.GetProperty("samples").GetInt32(), Is.EqualTo(decided.GetProperty("samples").GetInt32()).And.InRange(32, 5_120), "samples");
         Assert.That(settings.GetProperty("rounding_paper_iterations").GetInt32(), Is.EqualTo(20_000), "the paper's");
@@ -125,9 +117,9 @@ internal sealed class BlockwiseMethodTests
         QuantizationRequest request = _request with { Method = method, ReportImages = 0, Iterations = 2, Samples = 8 };
         Dictionary<string, bool> Traits(string folder)
         {
-            using SourceModel model = SourceModel.Open(_folder[folder]);
+            using SourceModel model = SourceModel.Open(Folder[folder]);
             QuantizedModule[] modules = [.. model.Weights.QuantizedModules.Values];
-            string training = Path.Combine(_folder[folder], "training.json");
+            string training = Path.Combine(Folder[folder], "training.json");
             string[] kinds = File.Exists(training) ? [.. JsonDocument.Parse(File.ReadAllBytes(training)).RootElement.GetProperty("parts").EnumerateArray().Select(part => part.GetProperty("kind").GetString()!)] : [];
             return new Dictionary<string, bool>
             {
@@ -143,13 +135,13 @@ internal sealed class BlockwiseMethodTests
         }
 
         ModelQuantizer.Run(request);
-        ModelQuantizer.Run(request with { Output = _folder["without"], Without = [ingredient] });
+        ModelQuantizer.Run(request with { Output = Folder["without"], Without = [ingredient] });
         Dictionary<string, bool> whole = Traits("low"), without = Traits("without");
         Assert.That(whole[ingredient], Is.True, "with it");
         Assert.That(without[ingredient], Is.False, "without it");
         foreach (Ingredient other in QuantizationMethods.Of(method).Ingredients.Where(other => other.Name != ingredient && !(ingredient == "rounding" && other.Name == "tiar")))
             Assert.That(without[other.Name], Is.True, $"{other.Name} stays");
-        using SourceModel written = SourceModel.Open(_folder["without"]);
+        using SourceModel written = SourceModel.Open(Folder["without"]);
         Assert.That(written.Quantization!.Calibration!.Value.GetProperty("without")[0].GetString(), Is.EqualTo(ingredient), "the file says so");
         Assert.That(written.Quantization.Method, Is.EqualTo(method));
     }
@@ -188,8 +180,6 @@ internal sealed class BlockwiseMethodTests
         });
         Assert.That(() => ModelQuantizer.Run(request, progress, cancellation.Token), Throws.InstanceOf<OperationCanceledException>());
     }
-
-    private JsonElement Json(string file) => JsonDocument.Parse(File.ReadAllBytes(Path.Combine(_folder["low"], file))).RootElement;
 
     private sealed class Progress(Action<QuantizationProgress> action) : IProgress<QuantizationProgress>
     {

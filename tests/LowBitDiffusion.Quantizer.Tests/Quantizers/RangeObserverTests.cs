@@ -51,6 +51,27 @@ internal sealed class RangeObserverTests
     }
 
     [Test]
+    public void GridIsNeverWorseThanShrinkingBothEndsAlike([Values(2, 3, 4, 8)] int bits, [Values(0.5, 2, 6)] double spread)
+    {
+        Random random = new(5);
+        float[] values = [.. Enumerable.Range(0, 4_000).Select(_ => Silu((float)spread * Gaussian(random)))];
+        Assert.That(RangeSearch.Affine(values, bits, grid: true).Score, Is.LessThanOrEqualTo(RangeSearch.Affine(values, bits).Score));
+    }
+
+    [Test]
+    public void GridKeepsTheNegativeLobeThatAZeroPointRoundedToZeroWouldLose()
+    {
+        // SiLU's lobe below one value far above the rest: both ends shrunk alike keep their ratio, and with it the zero point 15·0.27/9.27, rounded to 0.
+        float[] values = [.. Enumerable.Range(0, 3_000).Select(i => -0.27f + i % 5 * 0.01f), .. Enumerable.Range(0, 300).Select(i => i / 300f * 4), 9];
+        AffineQuantizer alike = RangeSearch.Affine(values, 4).Quantizer, grid = RangeSearch.Affine(values, 4, grid: true).Quantizer;
+        Assert.That(alike.ZeroPoint, Is.Zero, "shrunk alike");
+        Assert.That(grid.ZeroPoint, Is.GreaterThan(0), "grid");
+        Assert.That(Noise(grid), Is.LessThan(0.5 * Noise(alike)), "squared error");
+
+        double Noise(AffineQuantizer quantizer) => values.Sum(x => Math.Pow(x - quantizer.Apply(x), 2));
+    }
+
+    [Test]
     public void HistogramDependsOnTheValuesAlone()
     {
         Gen<float[]> values = ArbMap.Default.GeneratorFor<NormalFloat>().Select(x => (float)Math.Clamp(x.Get, -1e30, 1e30)).ArrayOf();
@@ -77,12 +98,14 @@ internal sealed class RangeObserverTests
     [TestCase(RangeMethod.MinMax)]
     [TestCase(RangeMethod.EmaMinMax)]
     [TestCase(RangeMethod.Mse)]
+    [TestCase(RangeMethod.Grid)]
     public void NothingSeenIsAnEmptyRange(RangeMethod method) =>
         Assert.That(RangeObserver.Create(method).Quantizer(8), Is.EqualTo(new AffineQuantizer(1, 0, 8)));
 
     [TestCase(RangeMethod.MinMax, float.NaN)]
     [TestCase(RangeMethod.EmaMinMax, float.PositiveInfinity)]
     [TestCase(RangeMethod.Mse, float.NegativeInfinity)]
+    [TestCase(RangeMethod.Grid, float.NaN)]
     public void ValuesMustBeFinite(RangeMethod method, float value) =>
         Assert.That(() => RangeObserver.Create(method).Observe([.. new float[20], value]), Throws.ArgumentException);
 

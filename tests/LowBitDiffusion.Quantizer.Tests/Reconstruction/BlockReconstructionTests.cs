@@ -1,4 +1,3 @@
-using LowBitDiffusion.Execution.Reference;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
@@ -8,6 +7,7 @@ using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
 using LowBitDiffusion.Quantizer.Quantizers;
 using LowBitDiffusion.Quantizer.Reconstruction;
 using LowBitDiffusion.Quantizer.Tests.Autograd;
+using LowBitDiffusion.Quantizer.Tests.Support;
 
 namespace LowBitDiffusion.Quantizer.Tests.Reconstruction;
 
@@ -177,10 +177,9 @@ internal sealed class BlockReconstructionTests
         public void AssertRunsInIntegers()
         {
             Dictionary<string, float[]> inputs = Networks.RandomInputs(_graph, 6, timestep: 250);
-            float[] simulated = new GradientExecutor(_quantized, _pool).Predict(_graph, inputs, new RunSettings { Timesteps = inputs["timestep"] })["sample"];
-            float[] integers = ReferenceExecutor.Run(_graph, _weights.With(_quantized.Export(_graph)), inputs, 250)["sample"];
-            double error = Math.Sqrt(simulated.Zip(integers, (a, b) => (double)(a - b) * (a - b)).Sum()) / Math.Sqrt(integers.Sum(v => (double)v * v));
-            Assert.That(error, Is.LessThan(5e-3), "relative error of the simulation against the integers");
+            ModelWeights exported = _weights.With(_quantized.Export(_graph));
+            Agreement.OfLayers(_graph, exported, _quantized, inputs, _pool);
+            Agreement.OfNetwork(_graph, exported, _quantized, inputs, _pool);
         }
     }
 

@@ -10,7 +10,7 @@ using LowBitDiffusion.Quantizer.Tests.Autograd;
 
 namespace LowBitDiffusion.Quantizer.Tests.Support;
 
-/// <summary>Written low-bit networks beside their simulation in float.</summary>
+/// <summary>The layers of written networks as plans run them, beside their simulation in float; <see cref="Agreement"/> compares whole networks with the reference arithmetic.</summary>
 internal static class Simulation
 {
     /// <summary>

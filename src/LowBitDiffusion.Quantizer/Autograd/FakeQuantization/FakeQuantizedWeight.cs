@@ -41,7 +41,7 @@ public abstract class FakeQuantizedWeight
     public abstract QuantizedWeight Export();
 
     /// <summary>The weight that the layer uses, row-major; must not be written to.</summary>
-    internal float[] Values(WorkerPool pool) => Settled ? _settled ??= Forward(pool) : Forward(pool);
+    internal float[] Values(WorkerPool pool) => Settled ? _settled ??= PassMemory.Lasting(() => Forward(pool)) : Forward(pool);
 
     /// <summary>Computes the weight that the layer uses, row-major.</summary>
     private protected abstract float[] Forward(WorkerPool pool);

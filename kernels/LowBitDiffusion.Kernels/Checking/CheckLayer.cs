@@ -1,8 +1,6 @@
 using LowBitDiffusion.Kernels.Convolution;
-using LowBitDiffusion.Kernels.OpenCL.Devices;
-using LowBitDiffusion.Kernels.OpenCL.Families;
 
-namespace LowBitDiffusion.Kernels.OpenCL.Checking;
+namespace LowBitDiffusion.Kernels.Checking;
 
 /// <summary>A small integer layer whose sums a wrong kernel gets wrong, and its result by the definition.</summary>
 /// <param name="Name">What it is after.</param>
@@ -11,12 +9,12 @@ namespace LowBitDiffusion.Kernels.OpenCL.Checking;
 /// <param name="Input">Input codes by position.</param>
 /// <param name="Weight">Weight codes by position.</param>
 /// <param name="ZeroPoints">Zero points of the two ranges.</param>
-internal sealed record CheckCase(string Name, ConvGeometry Geometry, int[] Segments, Func<int, byte> Input, Func<int, sbyte> Weight, byte[] ZeroPoints)
+internal sealed record CheckLayer(string Name, ConvGeometry Geometry, int[] Segments, Func<int, byte> Input, Func<int, sbyte> Weight, byte[] ZeroPoints)
 {
     private static readonly float[] s_scales = [0.0173f, 0.0031f];
 
     /// <summary>The cases: ends of all ranges, neighbours that a saturating sum would lose, sizes that fill no tile, both packings.</summary>
-    public static IReadOnlyList<CheckCase> All { get; } =
+    public static IReadOnlyList<CheckLayer> All { get; } =
     [
         new("largest sums", ConvGeometry.Linear(9, 131, 67), [131], _ => 255, _ => 127, [0, 0]),
         new("smallest sums", ConvGeometry.Linear(9, 131, 67), [131], _ => 255, _ => -127, [255, 0]),
@@ -29,52 +27,67 @@ internal sealed record CheckCase(string Name, ConvGeometry Geometry, int[] Segme
         new("many words", ConvGeometry.Linear(3, 4100, 20), [4100], Mixed, i => (sbyte)(Mixed(i + 1) % 255 - 127), [131, 0]),
     ];
 
-    /// <summary>Runs it and says what is wrong, or null.</summary>
-    public string? Fault(DeviceQueue queue, KernelChoice choice)
-    {
-        int outChannels = Geometry.OutChannels, rows = Geometry.Rows;
-        KernelSegment[] segments = [.. Segments.Select((count, s) => new KernelSegment(Segments.Take(s).Sum(), count))];
-        sbyte[] codes = [.. Enumerable.Range(0, outChannels * Geometry.Depth).Select(Weight)];
-        byte[] input = [.. Enumerable.Range(0, Geometry.Batch * Geometry.Height * Geometry.Width * Geometry.Channels).Select(Input)];
-        float[] weightScales = [.. Enumerable.Range(0, segments.Length * outChannels).Select(i => 0.001f * (1 + i % 7))], bias = [.. Enumerable.Range(0, outChannels).Select(o => 0.37f * (o % 5))];
-        float[] expected = Expected(segments, codes, input, weightScales, bias);
+    /// <summary>Segments of input channels; each has its own range of the input.</summary>
+    public KernelSegment[] Ranges => [.. Segments.Select((count, s) => new KernelSegment(Segments.Take(s).Sum(), count))];
 
-        using DeviceArena arena = new(queue.Context);
-        ConvWeightShape shape = new(outChannels, Geometry.Channels, Geometry.KernelHeight, Geometry.KernelWidth);
-        IntegerWeights weights = IntegerWeights.Load(queue, arena, codes, shape, segments, weightScales);
-        IntegerMatrix layer = new(queue, arena, Geometry, weights, [.. Enumerable.Range(0, segments.Length)]);
-        DeviceSlice inputAt = arena.Put<byte>(queue, input), biasAt = arena.Put<float>(queue, bias), output = arena.Take(expected.Length * sizeof(float));
-        DeviceSlice quantizer = arena.Put<float>(queue, [1 / s_scales[0], 1 / s_scales[1], .. s_scales, ZeroPoints[0], ZeroPoints[1]]);
-        layer.Enqueue(queue, choice, inputAt, quantizer, new MatrixEpilogue(biasAt, default, 0, default, 0, 1, output, outChannels));
-        float[] found = queue.Download<float>(output, expected.Length);
-        for (int i = 0; i < found.Length; i++)
+    /// <summary>Shape of the weight.</summary>
+    public ConvWeightShape Shape => new(Geometry.OutChannels, Geometry.Channels, Geometry.KernelHeight, Geometry.KernelWidth);
+
+    /// <summary>The image.</summary>
+    public byte[] Image => [.. Enumerable.Range(0, Geometry.Batch * Geometry.Height * Geometry.Width * Geometry.Channels).Select(Input)];
+
+    /// <summary>The weight <c>[out, in, rows, columns]</c>.</summary>
+    public sbyte[] Codes => [.. Enumerable.Range(0, Geometry.OutChannels * Geometry.Depth).Select(Weight)];
+
+    /// <summary>Weight scales <c>[segments][out]</c>.</summary>
+    public float[] WeightScales => [.. Enumerable.Range(0, Segments.Length * Geometry.OutChannels).Select(i => 0.001f * (1 + i % 7))];
+
+    /// <summary>One value per output channel.</summary>
+    public float[] Bias => [.. Enumerable.Range(0, Geometry.OutChannels).Select(o => 0.37f * (o % 5))];
+
+    /// <summary>Of both ranges: 1/d of each, d of each, z of each.</summary>
+    public float[] Quantizer => [.. s_scales.Select(d => 1 / d), .. s_scales, .. ZeroPoints.Select(z => (float)z)];
+
+    /// <summary>Says what is wrong with a result, or null.</summary>
+    /// <param name="found">The output <c>[rows][out]</c>, without vector, residual or factor.</param>
+    public string? Fault(ReadOnlySpan<float> found)
+    {
+        float[] expected = Expected();
+        for (int i = 0; i < expected.Length; i++)
         {
             if (BitConverter.SingleToInt32Bits(found[i]) != BitConverter.SingleToInt32Bits(expected[i]))
-                return FormattableString.Invariant($"{Name}: row {i / outChannels}, channel {i % outChannels} is {found[i]:R}, the definition gives {expected[i]:R}");
+            {
+                (int row, int channel) = Math.DivRem(i, Geometry.OutChannels);
+                return FormattableString.Invariant($"{Name}: row {row}, channel {channel} is {found[i]:R}, the definition gives {expected[i]:R}");
+            }
         }
 
         return null;
+    }
 
-        float[] Expected(KernelSegment[] ranges, sbyte[] w, byte[] q, float[] scales, float[] added)
+    private float[] Expected()
+    {
+        int outChannels = Geometry.OutChannels;
+        KernelSegment[] ranges = Ranges;
+        sbyte[] codes = Codes;
+        byte[] image = Image;
+        float[] scales = WeightScales, bias = Bias, y = new float[Geometry.Rows * outChannels];
+        for (int row = 0; row < Geometry.Rows; row++)
         {
-            float[] y = new float[rows * outChannels];
-            for (int row = 0; row < rows; row++)
+            for (int o = 0; o < outChannels; o++)
             {
-                for (int o = 0; o < outChannels; o++)
+                float value = 0;
+                for (int s = 0; s < ranges.Length; s++)
                 {
-                    float value = 0;
-                    for (int s = 0; s < ranges.Length; s++)
-                    {
-                        float term = Sum(row, o, ranges[s], ZeroPoints[s], w, q) * (s_scales[s] * scales[(s * outChannels) + o]);
-                        value = s == 0 ? term : value + term;
-                    }
-
-                    y[(row * outChannels) + o] = value + added[o];
+                    float term = Sum(row, o, ranges[s], ZeroPoints[s], codes, image) * (s_scales[s] * scales[(s * outChannels) + o]);
+                    value = s == 0 ? term : value + term;
                 }
-            }
 
-            return y;
+                y[(row * outChannels) + o] = value + bias[o];
+            }
         }
+
+        return y;
     }
 
     private static byte Mixed(int i) => (byte)((uint)(i * 2654435761L) >> 13);
