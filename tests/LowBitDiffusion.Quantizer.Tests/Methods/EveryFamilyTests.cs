@@ -42,8 +42,21 @@ internal sealed class EveryFamilyTests
         PromptEmbeddings? embeddings = family == "PixArt" ? TinyEmbeddings.Create(channels: 20) : null;
         ModelQuantizer.Run(new QuantizationRequest
         {
-            Model = _folder["float"], Output = _folder["low"], Method = method.Name, WeightBits = weightBits, ActivationBits = activationBits, Images = 1, Batch = 1, Steps = 2, GuidanceScale = Guidance(),
-            Height = Side, Width = Side, PromptEmbeddings = embeddings, Iterations = 2, Samples = 8, ReportImages = 0,
+            Model = _folder["float"],
+            Output = _folder["low"],
+            Method = method.Name,
+            WeightBits = weightBits,
+            ActivationBits = activationBits,
+            Images = 1,
+            Batch = 1,
+            Steps = 2,
+            GuidanceScale = Guidance(),
+            Height = Side,
+            Width = Side,
+            PromptEmbeddings = embeddings,
+            Iterations = 2,
+            Samples = 8,
+            ReportImages = 0,
         });
 
         using (SourceModel low = SourceModel.Open(_folder["low"]))
