@@ -74,6 +74,7 @@ internal sealed class ModelBenchmark : IAsyncDisposable
             Request(_settings.Batch),
             new DelegateProgress<GenerationProgress>(progress =>
             {
+                if (progress.UnderWay) return;
                 TimeSpan taken = progress.Elapsed - last;
                 last = progress.Elapsed;
                 switch (progress.Stage)

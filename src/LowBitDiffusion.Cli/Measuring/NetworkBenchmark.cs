@@ -204,7 +204,7 @@ internal static class NetworkBenchmark
 
     private static Action Forward(PlannedNetwork network, Dictionary<string, float[]> values, CancellationToken cancellationToken)
     {
-        if (!values.ContainsKey("sample") || !values.ContainsKey("timestep")) return () => network.Run(values, cancellationToken);
+        if (!values.ContainsKey("sample") || !values.ContainsKey("timestep")) return () => network.Run(values, progress: null, cancellationToken);
         network.Prepare([Timestep], values.Where(v => v.Key is not ("sample" or "timestep")).ToDictionary(), cancellationToken);
         float[] prediction = new float[network.PredictionLength];
         return () => network.Predict(0, values["sample"], prediction, cancellationToken);

@@ -31,13 +31,14 @@ internal sealed unsafe class PlanContext(WorkerPool pool, int slots)
     public bool Profile { get; set; }
 
     /// <summary>Runs steps in order, asking before each whether to stop.</summary>
-    public void Run(PlanStep[] steps, CancellationToken cancellationToken)
+    public void Run(PlanStep[] steps, CancellationToken cancellationToken, PlanProgress? progress = null)
     {
         foreach (PlanStep step in steps)
         {
             cancellationToken.ThrowIfCancellationRequested();
             if (Profile) RunTimed(step);
             else step.Run(this);
+            progress?.Add(step);
         }
     }
 
