@@ -54,7 +54,7 @@ public sealed record DeviceCheck(KernelChoice Choice, IReadOnlyList<RefusedVaria
     {
         try
         {
-            return CheckLayer.All.Select(layer => layer.Fault(Run(queue, choice, layer))).FirstOrDefault(fault => fault is not null);
+            return CheckLayer.All.Select(layer => layer.Fault(Run(queue, choice, layer))).FirstOrDefault(fault => fault is not null) ?? AttentionCase.Fault(queue, choice);
         }
         catch (OpenClException e) when (e is { IsDeviceLost: false, IsOutOfMemory: false })
         {
@@ -75,7 +75,7 @@ public sealed record DeviceCheck(KernelChoice Choice, IReadOnlyList<RefusedVaria
 
     private static string Key(OpenClDevice device)
     {
-        string source = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(ProgramLibrary.Source("integer_matrix"))));
+        string source = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(ProgramLibrary.Source("integer_matrix") + ProgramLibrary.Source("tensor_matrix") + ProgramLibrary.Source("packed_attention"))));
         return $"check\n{device.Platform}\n{device.Name}\n{device.Version}\n{device.Driver}\n{source}";
     }
 

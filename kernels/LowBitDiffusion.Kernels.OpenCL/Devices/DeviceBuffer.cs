@@ -94,11 +94,11 @@ public sealed class DeviceArena(OpenClContext context) : IDisposable
         }
     }
 
-    /// <summary>Brings something to the device, and waits.</summary>
+    /// <summary>Brings something to the device: it is there for what is handed to the same queue later, and for others once the queue has been waited for.</summary>
     public unsafe DeviceSlice Put<T>(DeviceQueue queue, ReadOnlySpan<T> values) where T : unmanaged
     {
         DeviceSlice slice = Take((long)values.Length * sizeof(T));
-        queue.Upload(slice, values);
+        queue.Stage(slice, values);
         return slice;
     }
 

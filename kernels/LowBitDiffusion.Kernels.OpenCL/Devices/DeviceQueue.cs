@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using LowBitDiffusion.Kernels.OpenCL.Interop;
 
 namespace LowBitDiffusion.Kernels.OpenCL.Devices;
@@ -33,6 +34,8 @@ public sealed unsafe class DeviceQueue : IDisposable
     private readonly Dictionary<(string Family, string Options, string Name), Kernel> _kernels = [];
     private readonly List<(string Kernel, nint Event)> _events = [];
     private nint _handle;
+    private PinnedBuffer? _pinned;
+    private int _staged;
     private EventCompletion? _marker;
     private int _sinceMarker;
     private QueueStatistics _statistics;
@@ -75,6 +78,24 @@ public sealed unsafe class DeviceQueue : IDisposable
         if (bytes == 0) return;
         OpenClException.Check(Api.EnqueueWriteBuffer(_handle, destination.Buffer!.Handle, (nuint)destination.Offset, (nuint)bytes, source, null), "clEnqueueWriteBuffer", $"{bytes} bytes");
         _statistics = _statistics with { BytesUp = _statistics.BytesUp + bytes };
+    }
+
+    /// <summary>Copies to the device by way of pinned memory: the source may be let go, and arrays that fit in there one behind the other wait for each other at the next <see cref="Wait"/> only.</summary>
+    public void Stage<T>(DeviceSlice destination, ReadOnlySpan<T> source) where T : unmanaged
+    {
+        const int Alignment = 64;
+        _pinned ??= new PinnedBuffer(_context, _handle);
+        ReadOnlySpan<byte> left = MemoryMarshal.AsBytes(source);
+        while (left.Length > 0)
+        {
+            if (_staged >= PinnedBuffer.Bytes) Wait();
+            ReadOnlySpan<byte> piece = left[..Math.Min(left.Length, PinnedBuffer.Bytes - _staged)];
+            piece.CopyTo(new Span<byte>(_pinned.At(_staged), piece.Length));
+            Write(destination, _pinned.At(_staged), piece.Length);
+            _staged += (piece.Length + Alignment - 1) / Alignment * Alignment;
+            left = left[piece.Length..];
+            destination = destination.Skip(piece.Length);
+        }
     }
 
     /// <summary>Copies to the device and waits.</summary>
@@ -134,6 +155,10 @@ public sealed unsafe class DeviceQueue : IDisposable
             Api.Finish(_handle);
             throw;
         }
+        finally
+        {
+            _staged = 0;
+        }
     }
 
     /// <summary>Times of kernels since the last call; a queue that does not profile has none. Waits first.</summary>
@@ -162,6 +187,7 @@ public sealed unsafe class DeviceQueue : IDisposable
         Api.Finish(handle);
         DropMarker();
         ReleaseEvents();
+        _pinned?.Dispose();
         foreach (Kernel kernel in _kernels.Values) kernel.Dispose();
         Api.ReleaseCommandQueue(handle);
     }

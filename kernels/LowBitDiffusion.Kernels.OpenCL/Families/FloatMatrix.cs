@@ -1,5 +1,7 @@
+using System.Runtime.InteropServices;
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
+using LowBitDiffusion.Kernels.OpenCL.Tuning;
 
 namespace LowBitDiffusion.Kernels.OpenCL.Families;
 
@@ -33,45 +35,33 @@ public sealed class FloatWeights
 
         return new FloatWeights(shape, columns, arena.Put<float>(queue, values));
     }
+}
 
-    /// <summary>Hands a layer over.</summary>
-    /// <param name="queue">The queue.</param>
-    /// <param name="choice">Tile.</param>
-    /// <param name="geometry">Shapes of padded input and output.</param>
-    /// <param name="input">Floats <c>[batch, height, width, channels]</c> with their border.</param>
-    /// <param name="epilogue">What happens to the sums.</param>
-    public void Enqueue(DeviceQueue queue, KernelChoice choice, in ConvGeometry geometry, DeviceSlice input, in MatrixEpilogue epilogue)
+/// <summary>A layer in single precision on a device.</summary>
+/// <param name="geometry">Shapes of padded input and output.</param>
+/// <param name="weights">Weights.</param>
+public sealed class FloatMatrix(in ConvGeometry geometry, FloatWeights weights) : TiledLayer(geometry)
+{
+    /// <inheritdoc/>
+    internal override string Weights => "f32";
+
+    /// <inheritdoc/>
+    public override void Enqueue(DeviceQueue queue, KernelChoice choice, DeviceSlice input, DeviceSlice quantizer, in MatrixEpilogue epilogue)
     {
-        MatrixTile tile = choice.FloatTile;
-        Arguments arguments = new()
-        {
-            Rows = geometry.Rows,
-            Columns = geometry.OutChannels,
-            PaddedColumns = Columns,
-            KernelHeight = geometry.KernelHeight,
-            Run = geometry.KernelWidth * geometry.Channels,
-            OutHeight = geometry.OutHeight,
-            OutWidth = geometry.OutWidth,
-            Height = geometry.Height,
-            Width = geometry.Width,
-            Channels = geometry.Channels,
-            Stride = geometry.Stride,
-            ImageVectorStride = epilogue.ImageVectorStride,
-            ResidualStride = epilogue.ResidualStride,
-            OutputStride = epilogue.OutputStride,
-            OutputScale = epilogue.OutputScale,
-        };
-        ((long, long) items, (int, int) group) = tile.Range(geometry.Rows, geometry.OutChannels);
-        queue.Call("float_matrix", tile.Options, "float_matrix")
-            .Memory(input).Memory(Values).Memory(epilogue.Bias).Memory(epilogue.ImageVector).Memory(epilogue.Residual).Memory(epilogue.Output).Value(arguments)
-            .Run(items, group);
+        MatrixTile tile = Tile ?? Usual(choice);
+        ((long, long) items, (int, int) group) = tile.Range(Geometry.Rows, Geometry.OutChannels);
+        epilogue.Bind(queue.Call("float_matrix", $"{tile.Options}{epilogue.Options}", "float_matrix").Memory(input).Memory(weights.Values), Geometry, weights.Columns)
+            .Value(Geometry.KernelHeight).Value(Geometry.KernelWidth * Geometry.Channels).Run(items, group);
     }
 
-    private struct Arguments
+    /// <inheritdoc/>
+    internal override MatrixTile Usual(KernelChoice choice) => choice.FloatTile;
+
+    /// <inheritdoc/>
+    internal override byte[] Input(Random random)
     {
-        public int Rows, Columns, PaddedColumns, KernelHeight, Run;
-        public int OutHeight, OutWidth, Height, Width, Channels, Stride;
-        public int ImageVectorStride, ResidualStride, OutputStride;
-        public float OutputScale;
+        float[] values = new float[Geometry.Batch * Geometry.Height * Geometry.Width * Geometry.Channels];
+        for (int i = 0; i < values.Length; i++) values[i] = 2 * random.NextSingle() - 1;
+        return MemoryMarshal.AsBytes(values.AsSpan()).ToArray();
     }
 }

@@ -1,5 +1,6 @@
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
+using LowBitDiffusion.Kernels.OpenCL.Tuning;
 
 namespace LowBitDiffusion.Kernels.OpenCL.Families;
 
@@ -54,9 +55,8 @@ public sealed class IntegerWeights
 }
 
 /// <summary>A layer in integers on a device: weights with what depends on the image's size.</summary>
-public sealed class IntegerMatrix
+public sealed class IntegerMatrix : TiledLayer
 {
-    private readonly ConvGeometry _geometry;
     private readonly IntegerWeights _weights;
     private readonly DeviceSlice _runs;
     private readonly DeviceSlice _segments;
@@ -71,8 +71,9 @@ public sealed class IntegerMatrix
     /// <param name="inputRanges">For each segment, which of the input's quantizers is its.</param>
     /// <param name="ranges">How many quantizers the input has.</param>
     public IntegerMatrix(DeviceQueue queue, DeviceArena arena, in ConvGeometry geometry, IntegerWeights weights, ReadOnlySpan<int> inputRanges, int ranges = 2)
+        : base(geometry)
     {
-        (_geometry, _weights, _ranges) = (geometry, weights, ranges);
+        (_weights, _ranges) = (weights, ranges);
         WordWalk walk = WordWalk.Of(weights.Plan, geometry, inputRanges);
         _aligned = walk.Aligned;
         (_runs, _segments) = (arena.Put<int>(queue, walk.Runs), arena.Put<int>(queue, walk.Segments));
@@ -81,47 +82,37 @@ public sealed class IntegerMatrix
     /// <summary>Bytes of the tables of a layer, at most.</summary>
     public static long TableBytes(in ConvWeightShape shape, int segments) => ((long)(shape.Depth / 4 + (segments * shape.Taps)) + (2 * segments)) * sizeof(int);
 
-    /// <summary>Hands the layer over.</summary>
-    /// <param name="queue">The queue.</param>
-    /// <param name="choice">Variant and tile.</param>
-    /// <param name="input">Codes <c>[batch, height, width, channels]</c> with their border, at a multiple of 4 bytes; 3 bytes behind the end may be read.</param>
-    /// <param name="quantizer">Of the input's quantizers: 1/d of each, d of each, z of each.</param>
-    /// <param name="epilogue">What happens to the sums.</param>
-    public void Enqueue(DeviceQueue queue, KernelChoice choice, DeviceSlice input, DeviceSlice quantizer, in MatrixEpilogue epilogue)
+    /// <inheritdoc/>
+    internal override string Weights => _weights.FourBit ? "4 bits" : "8 bits";
+
+    /// <inheritdoc/>
+    public override void Enqueue(DeviceQueue queue, KernelChoice choice, DeviceSlice input, DeviceSlice quantizer, in MatrixEpilogue epilogue)
     {
-        MatrixTile tile = choice.IntegerTile;
-        Arguments arguments = new()
-        {
-            Rows = _geometry.Rows,
-            Columns = _geometry.OutChannels,
-            PaddedColumns = _weights.Plan.PaddedChannels,
-            Segments = _weights.Segments,
-            Ranges = _ranges,
-            OutHeight = _geometry.OutHeight,
-            OutWidth = _geometry.OutWidth,
-            Height = _geometry.Height,
-            Width = _geometry.Width,
-            Channels = _geometry.Channels,
-            Stride = _geometry.Stride,
-            Aligned = _aligned && input.Offset % 4 == 0 ? 1 : 0,
-            ImageVectorStride = epilogue.ImageVectorStride,
-            ResidualStride = epilogue.ResidualStride,
-            OutputStride = epilogue.OutputStride,
-            OutputScale = epilogue.OutputScale,
-        };
-        ((long, long) items, (int, int) group) = tile.Range(_geometry.Rows, _geometry.OutChannels);
-        string options = $"{tile.Options} {KernelChoice.Option(choice.Dot)}{(_weights.FourBit ? " -DNIBBLES" : "")}";
-        queue.Call("integer_matrix", options, "integer_matrix")
-            .Memory(input).Memory(_weights.Codes).Memory(_runs).Memory(_weights.Sums).Memory(_weights.Bases).Memory(_weights.Scales).Memory(_segments).Memory(quantizer)
-            .Memory(epilogue.Bias).Memory(epilogue.ImageVector).Memory(epilogue.Residual).Memory(epilogue.Output).Value(arguments)
+        (string family, string options, ((long, long) items, (int, int) group)) = choice.Integers(Tile ?? Usual(choice), Geometry.Rows, Geometry.OutChannels);
+        KernelCall call = queue.Call(family, $"{options}{(_weights.FourBit ? " -DNIBBLES" : "")}{epilogue.Options}", family)
+            .Memory(input).Memory(_weights.Codes).Memory(_runs).Memory(_weights.Sums).Memory(_weights.Bases).Memory(_weights.Scales).Memory(_segments).Memory(quantizer);
+        epilogue.Bind(call, Geometry, _weights.Plan.PaddedChannels)
+            .Value(new Arguments { Segments = _weights.Segments, Ranges = _ranges, Aligned = _aligned && input.Offset % 4 == 0 ? 1 : 0 })
             .Run(items, group);
+    }
+
+    /// <inheritdoc/>
+    internal override bool HasTiles(KernelChoice choice) => choice.Dot != IntegerDot.NvidiaTensor;
+
+    /// <inheritdoc/>
+    internal override MatrixTile Usual(KernelChoice choice) => choice.IntegerTile;
+
+    /// <inheritdoc/>
+    internal override byte[] Input(Random random)
+    {
+        byte[] codes = new byte[Geometry.Batch * Geometry.Height * Geometry.Width * Geometry.Channels];
+        random.NextBytes(codes);
+        for (int i = 0; i < codes.Length; i += 2) codes[i] = codes[i] < 128 ? byte.MinValue : byte.MaxValue;
+        return codes;
     }
 
     private struct Arguments
     {
-        public int Rows, Columns, PaddedColumns, Segments, Ranges;
-        public int OutHeight, OutWidth, Height, Width, Channels, Stride;
-        public int Aligned, ImageVectorStride, ResidualStride, OutputStride;
-        public float OutputScale;
+        public int Segments, Ranges, Aligned;
     }
 }

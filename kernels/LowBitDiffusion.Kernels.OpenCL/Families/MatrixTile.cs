@@ -18,7 +18,7 @@ public readonly record struct MatrixTile(int Vector, int Lanes, int Lines, int R
 
     /// <summary>Tiles worth trying on a kind of device, the usual one first.</summary>
     public static IReadOnlyList<MatrixTile> Candidates(DeviceKind kind) => kind == DeviceKind.Cpu
-        ? [new(16, 1, 1, 8, false), new(8, 1, 1, 8, false), new(16, 1, 1, 4, false), new(16, 1, 8, 4, true)]
+        ? [new(16, 1, 1, 8, false), new(8, 1, 1, 8, false)]
         : [new(4, 16, 8, 8, true), new(4, 16, 4, 4, true), new(4, 8, 16, 4, true), new(4, 16, 16, 8, true), new(4, 16, 8, 4, false)];
 
     /// <summary>Columns of a group.</summary>
@@ -49,8 +49,14 @@ public enum IntegerDot
     /// <summary><c>cl_khr_integer_dot_product</c>.</summary>
     Khronos,
 
+    /// <summary>NVIDIA's tensor cores, by <c>mma.sync</c> as inline assembly; <c>dp4a</c> where they are not used.</summary>
+    NvidiaTensor,
+
     /// <summary>NVIDIA's <c>dp4a</c>, as inline assembly.</summary>
     Nvidia,
+
+    /// <summary>Intel's <c>dp4a</c>, as its compiler offers it beside <c>cl_intel_dot_accumulate</c>.</summary>
+    Intel,
 
     /// <summary>AMD's <c>v_dot4_i32_iu8</c>: unsigned by signed.</summary>
     AmdMixed,
@@ -65,6 +71,17 @@ public enum IntegerDot
 /// <param name="FloatTile">Tile of float layers.</param>
 public sealed record KernelChoice(IntegerDot Dot, MatrixTile IntegerTile, MatrixTile FloatTile)
 {
+    /// <summary>Warps of a group on tensor cores, each of 16 rows × 64 columns.</summary>
+    internal const int Warps = 4;
+
+    /// <summary>The program of integer layers: family and macros, and items and group of a layer.</summary>
+    internal (string Family, string Options, ((long, long) Items, (int, int) Group) Range) Integers(MatrixTile tile, int rows, int columns)
+    {
+        if (Dot != IntegerDot.NvidiaTensor) return ("integer_matrix", $"{tile.Options} {Option(Dot)}", tile.Range(rows, columns));
+        MatrixTile warps = new(2, 32, Warps, 16, Local: false);
+        return ("tensor_matrix", $"-DV={warps.Vector} -DWARPS={Warps} {Option(Dot)}", warps.Range(rows, columns));
+    }
+
     /// <summary>What runs on every device.</summary>
     public static KernelChoice Portable(OpenClDevice device) => new(IntegerDot.Plain, MatrixTile.Candidates(device.Kind)[0], MatrixTile.Candidates(device.Kind)[0]);
 
@@ -73,7 +90,8 @@ public sealed record KernelChoice(IntegerDot Dot, MatrixTile IntegerTile, Matrix
     {
         List<IntegerDot> dots = [];
         if (device.Extensions.Contains("cl_khr_integer_dot_product")) dots.Add(IntegerDot.Khronos);
-        if (device.Extensions.Contains("cl_nv_device_attribute_query")) dots.Add(IntegerDot.Nvidia);
+        if (device.Extensions.Contains("cl_intel_dot_accumulate")) dots.Add(IntegerDot.Intel);
+        if (device.Extensions.Contains("cl_nv_device_attribute_query")) dots.AddRange([IntegerDot.NvidiaTensor, IntegerDot.Nvidia]);
         if (device.Extensions.Contains("cl_amd_device_attribute_query")) dots.AddRange([IntegerDot.AmdMixed, IntegerDot.AmdSigned]);
         dots.Add(IntegerDot.Plain);
         return dots;
@@ -83,7 +101,8 @@ public sealed record KernelChoice(IntegerDot Dot, MatrixTile IntegerTile, Matrix
     internal static string Option(IntegerDot dot) => dot switch
     {
         IntegerDot.Khronos => "-DDOT_KHRONOS",
-        IntegerDot.Nvidia => "-DDOT_NVIDIA",
+        IntegerDot.Nvidia or IntegerDot.NvidiaTensor => "-DDOT_NVIDIA",
+        IntegerDot.Intel => "-DDOT_INTEL",
         IntegerDot.AmdMixed => "-DDOT_AMD_MIXED",
         IntegerDot.AmdSigned => "-DDOT_AMD_SIGNED",
         _ => "-DDOT_PLAIN",

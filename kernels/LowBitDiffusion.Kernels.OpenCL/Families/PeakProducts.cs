@@ -13,16 +13,20 @@ public static class PeakProducts
     public static double OperationsPerSecond(DeviceQueue queue, KernelChoice choice)
     {
         MatrixTile tile = choice.IntegerTile;
-        int groups = queue.Context.Device.ComputeUnits * GroupsPerUnit, items = groups * tile.Lanes * tile.Lines;
-        using DeviceBuffer output = queue.Context.Allocate((long)items * tile.Vector * sizeof(int));
+        int groups = queue.Context.Device.ComputeUnits * GroupsPerUnit;
+        (string family, string options, (_, (int X, int Y) group)) = choice.Integers(tile, 1, 1);
+
+        // Products of an item in a round: a warp has eight tiles of 16 × 8 × 32.
+        double products = choice.Dot == IntegerDot.NvidiaTensor ? 8.0 * 16 * 8 * 32 / 32 : 4.0 * tile.Vector * tile.Rows;
+        int items = groups * group.X * group.Y;
+        using DeviceBuffer output = queue.Context.Allocate((long)items * Math.Max(tile.Vector, 4) * sizeof(int));
         for (int rounds = 64; ; rounds *= 2)
         {
             long start = Stopwatch.GetTimestamp();
-            queue.Call("integer_matrix", $"{tile.Options} {KernelChoice.Option(choice.Dot)}", "peak").Memory(output.At(0)).Value(rounds)
-                .Run(((long)groups * tile.Lanes, tile.Lines), (tile.Lanes, tile.Lines));
+            queue.Call(family, options, "peak").Memory(output.At(0)).Value(rounds).Run(((long)groups * group.X, group.Y), group);
             queue.Wait();
             double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-            if (seconds >= LeastSeconds && rounds > 64) return 2.0 * 4 * tile.Vector * tile.Rows * items * rounds / seconds;
+            if (seconds >= LeastSeconds && rounds > 64) return 2 * products * items * rounds / seconds;
         }
     }
 }

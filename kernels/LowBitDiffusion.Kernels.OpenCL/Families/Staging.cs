@@ -6,7 +6,7 @@ namespace LowBitDiffusion.Kernels.OpenCL.Families;
 /// <summary>The pass that feeds a layer, as <see cref="LowBitDiffusion.Kernels.Staging.StagingJob"/> has it, on a device. Strides are in elements; places that are nowhere skip their line.</summary>
 public struct DeviceStaging
 {
-    private static readonly (int, int) s_group = (32, 4);
+    private const int Group = 64;
 
     /// <summary>The first channels.</summary>
     public DeviceSlice First;
@@ -54,18 +54,23 @@ public struct DeviceStaging
     /// <param name="codes">Destination with its border.</param>
     public readonly void Quantize(DeviceQueue queue, DeviceSlice quantizer, DeviceSlice channelInverse, DeviceSlice codes)
     {
-        Arguments arguments = Bind();
-        Sources(queue.Call("staging", "", "stage_codes")).Memory(quantizer).Memory(channelInverse).Memory(codes).Value(arguments).Run(Items(arguments), s_group);
+        Run(queue, Sources(queue.Call("staging", Options(queue), "stage_codes")).Memory(quantizer).Memory(channelInverse).Memory(codes));
     }
 
     /// <summary>Writes floats.</summary>
-    public readonly void Store(DeviceQueue queue, DeviceSlice values)
+    public readonly void Store(DeviceQueue queue, DeviceSlice values) => Run(queue, Sources(queue.Call("staging", Options(queue), "stage_floats")).Memory(values));
+
+    private static int Vector(DeviceQueue queue) => queue.Context.Device.Kind == DeviceKind.Cpu ? 16 : 4;
+
+    private static string Options(DeviceQueue queue) => $"-DV={Vector(queue)}";
+
+    private readonly void Run(DeviceQueue queue, KernelCall call)
     {
         Arguments arguments = Bind();
-        Sources(queue.Call("staging", "", "stage_floats")).Memory(values).Value(arguments).Run(Items(arguments), s_group);
+        int vector = Vector(queue);
+        long items = (FirstChannels + vector - 1) / vector + ((SecondChannels + vector - 1) / vector);
+        call.Value(arguments).Run((items * arguments.Batch * arguments.PaddedHeight * arguments.PaddedWidth, 1), (Group, 1));
     }
-
-    private static (long, long) Items(in Arguments arguments) => (arguments.Channels, (long)arguments.Batch * arguments.PaddedHeight * arguments.PaddedWidth);
 
     private readonly KernelCall Sources(KernelCall call) => call.Memory(First).Memory(Second).Memory(RowMean).Memory(RowInverseDeviation).Memory(Factor).Memory(Offset);
 

@@ -45,6 +45,8 @@ internal static class ClCode
 
     public const ulong QueueProfiling = 2;
     public const ulong MemReadWrite = 1;
+    public const ulong MemAllocHostPointer = 16;
+    public const ulong MapWrite = 2;
 
     public const uint ProgramBinarySizes = 0x1165;
     public const uint ProgramBinaries = 0x1166;

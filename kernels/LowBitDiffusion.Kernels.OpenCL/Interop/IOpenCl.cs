@@ -72,6 +72,12 @@ public unsafe interface IOpenCl
     /// <summary><c>clEnqueueReadBuffer</c>, not waiting.</summary>
     int EnqueueReadBuffer(nint queue, nint buffer, nuint offset, nuint size, void* destination, nint* completed);
 
+    /// <summary><c>clEnqueueMapBuffer</c>, waiting; the result is the host's address.</summary>
+    void* EnqueueMapBuffer(nint queue, nint buffer, ulong flags, nuint offset, nuint size, int* error);
+
+    /// <summary><c>clEnqueueUnmapMemObject</c>.</summary>
+    int EnqueueUnmapMemObject(nint queue, nint memory, void* mapped);
+
     /// <summary><c>clFlush</c>.</summary>
     int Flush(nint queue);
 

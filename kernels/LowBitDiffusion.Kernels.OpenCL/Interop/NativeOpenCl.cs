@@ -98,6 +98,14 @@ public sealed unsafe class NativeOpenCl : IOpenCl
     public int EnqueueReadBuffer(nint queue, nint buffer, nuint offset, nuint size, void* destination, nint* completed) => Transfer("clEnqueueReadBuffer", queue, buffer, offset, size, destination, completed);
 
     /// <inheritdoc/>
+    public void* EnqueueMapBuffer(nint queue, nint buffer, ulong flags, nuint offset, nuint size, int* error) =>
+        ((delegate* unmanaged<nint, nint, uint, ulong, nuint, nuint, uint, nint*, nint*, int*, void*>)Entry("clEnqueueMapBuffer"))(queue, buffer, 1, flags, offset, size, 0, null, null, error);
+
+    /// <inheritdoc/>
+    public int EnqueueUnmapMemObject(nint queue, nint memory, void* mapped) =>
+        ((delegate* unmanaged<nint, nint, void*, uint, nint*, nint*, int>)Entry("clEnqueueUnmapMemObject"))(queue, memory, mapped, 0, null, null);
+
+    /// <inheritdoc/>
     public int Flush(nint queue) => One("clFlush", queue);
 
     /// <inheritdoc/>

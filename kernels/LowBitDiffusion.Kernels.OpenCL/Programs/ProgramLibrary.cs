@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Text;
+using System.Text.RegularExpressions;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Interop;
 
@@ -10,15 +11,15 @@ namespace LowBitDiffusion.Kernels.OpenCL.Programs;
 /// <summary>
 /// Programs of one context, built when first asked for: a family's source with its options, from the cache's binary where the device, its driver, the source and the options are the same. Thread-safe.
 /// </summary>
-internal sealed unsafe class ProgramLibrary(OpenClContext context) : IDisposable
+internal sealed unsafe partial class ProgramLibrary(OpenClContext context) : IDisposable
 {
     private static readonly ConcurrentDictionary<string, string> s_sources = [];
 
     private readonly Dictionary<(string Family, string Options), nint> _programs = [];
     private readonly Lock _lock = new();
 
-    /// <summary>The text of a family: what all have in common, then its own.</summary>
-    public static string Source(string family) => s_sources.GetOrAdd(family, f => Resource("common") + Resource(f));
+    /// <summary>The text of a family: what all have in common, then its own with the files that it includes.</summary>
+    public static string Source(string family) => s_sources.GetOrAdd(family, f => Resource("common") + Included(Resource(f)));
 
     /// <summary>A kernel of a program.</summary>
     /// <exception cref="OpenClException">The program does not build, or has no such kernel.</exception>
@@ -50,6 +51,11 @@ internal sealed unsafe class ProgramLibrary(OpenClContext context) : IDisposable
             _programs.Clear();
         }
     }
+
+    private static string Included(string text) => IncludeLine().Replace(text, line => Resource(line.Groups[1].Value));
+
+    [GeneratedRegex("^#include \"(\\w+)\\.cl\"$", RegexOptions.Multiline)]
+    private static partial Regex IncludeLine();
 
     private static string Resource(string name)
     {

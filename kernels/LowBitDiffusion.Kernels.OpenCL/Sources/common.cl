@@ -8,26 +8,85 @@
 // A place in memory is two parameters, a buffer and an offset in bytes; a buffer that is null is a place that does not exist.
 #define PLACE(T, name) __global T *name##Memory, const ulong name##Offset
 #define OPEN(T, name) __global T *name = (__global T *)((__global uchar *)name##Memory + name##Offset)
+#define PASS(name) name##Memory, name##Offset
 #define IS_GIVEN(name) (name##Memory != 0)
 
 #define CAT2(a, b) a##b
 #define CAT(a, b) CAT2(a, b)
 
+// A program is built for numbers of V lanes, which are read from and written to consecutive elements.
+#ifndef V
+#define V 1
+#endif
+#if V == 1
+#define REAL float
+#define INTEGER int
+#define WORD uint
+#define LOAD(from) (*(from))
+#define STORE(value, to) (*(to) = (value))
+#define TO_REAL convert_float
+#define TO_INTEGER convert_int
+#define TO_WORD convert_uint
+#define TO_BYTE convert_uchar
+#define AS_REAL as_float
+#define AS_INTEGER as_int
+#else
+#define REAL CAT(float, V)
+#define INTEGER CAT(int, V)
+#define WORD CAT(uint, V)
+#define LOAD(from) CAT(vload, V)(0, from)
+#define STORE(value, to) CAT(vstore, V)(value, 0, to)
+#define TO_REAL CAT(convert_float, V)
+#define TO_INTEGER CAT(convert_int, V)
+#define TO_WORD CAT(convert_uint, V)
+#define TO_BYTE CAT(convert_uchar, V)
+#define AS_REAL CAT(as_float, V)
+#define AS_INTEGER CAT(as_int, V)
+#endif
+
+// The first lanes alone, where a row ends; the others are 0.
+inline REAL loadFirst(__global const float *from, int count) {
+    if (count >= V) return LOAD(from);
+    float lanes[V];
+    for (int i = 0; i < V; i++) lanes[i] = i < count ? from[i] : 0.0f;
+    return LOAD(lanes);
+}
+
+inline void storeFirst(REAL value, __global float *to, int count) {
+    if (count >= V) {
+        STORE(value, to);
+        return;
+    }
+    float lanes[V];
+    STORE(value, lanes);
+    for (int i = 0; i < count; i++) to[i] = lanes[i];
+}
+
+inline void storeFirstBytes(REAL value, __global uchar *to, int count) {
+    if (count >= V) {
+        STORE(TO_BYTE(value), to);
+        return;
+    }
+    float lanes[V];
+    STORE(value, lanes);
+    for (int i = 0; i < count; i++) to[i] = (uchar)lanes[i];
+}
+
 // Elementary functions from additions, multiplications and divisions alone, the same steps as on the processor (Functions.cs).
 
-inline float scaleByPowerOfTwo(float x, float n) {
-    const int exponent = isnan(n) ? 0 : (int)n, part = exponent >> 1;
-    return x * as_float((part + 127) << 23) * as_float((exponent - part + 127) << 23);
+inline REAL scaleByPowerOfTwo(REAL x, REAL n) {
+    const INTEGER exponent = isnan(n) ? (INTEGER)0 : TO_INTEGER(n), part = exponent >> 1;
+    return x * AS_REAL((part + 127) << 23) * AS_REAL((exponent - part + 127) << 23);
 }
 
 // 2^n·e^r with n = round(x/ln 2); ln 2 in two parts, of which the first has few bits.
-inline float exponential(float x) {
-    x = x < -105.0f ? -105.0f : x;
-    x = x > 89.0f ? 89.0f : x;
-    const float n = rint(x * 1.442695041f);
-    float r = x - n * 0.693145751953125f;
+inline REAL exponential(REAL x) {
+    x = x < -105.0f ? (REAL)-105.0f : x;
+    x = x > 89.0f ? (REAL)89.0f : x;
+    const REAL n = rint(x * 1.442695041f);
+    REAL r = x - n * 0.693145751953125f;
     r = r - n * 1.428606820309417e-6f;
-    float q = 0.0013926175888627768f;
+    REAL q = 0.0013926175888627768f;
     q = q * r + 0.008363173343241215f;
     q = q * r + 0.041666556149721146f;
     q = q * r + 0.16666577756404877f;
@@ -36,32 +95,32 @@ inline float exponential(float x) {
 }
 
 // (a0 + a1 t) + (a2 + a3 t) t^2 + (a4 + a5 t) t^4, in the processor's order.
-inline float polynomial(float t, float t2, float t4, float a0, float a1, float a2, float a3, float a4, float a5) {
+inline REAL polynomial(REAL t, REAL t2, REAL t4, float a0, float a1, float a2, float a3, float a4, float a5) {
     return ((a1 * t + a0) + (a3 * t + a2) * t2) + (a5 * t + a4) * t4;
 }
 
 // The normal distribution.
-inline float phi(float x) {
-    const float c = clamp(x, -5.68f, 5.68f), t = c * c, t2 = t * t, t4 = t2 * t2;
-    const float p = polynomial(t, t2, t4, 0.3989422023296356f, 0.03400003910064697f, 0.004687428940087557f, 0.0001706534094410017f, 6.390713679138571e-06f, 2.275675470286842e-08f);
-    const float q = polynomial(t, t2, t4, 1.0f, 0.25189095735549927f, 0.028733469545841217f, 0.0018940059235319495f, 7.439327600877732e-05f, 1.200861902361794e-06f);
-    const float y = 0.5f + (c * p) / q;
-    return y < 0.0f ? 0.0f : y;
+inline REAL phi(REAL x) {
+    const REAL c = clamp(x, -5.68f, 5.68f), t = c * c, t2 = t * t, t4 = t2 * t2;
+    const REAL p = polynomial(t, t2, t4, 0.3989422023296356f, 0.03400003910064697f, 0.004687428940087557f, 0.0001706534094410017f, 6.390713679138571e-06f, 2.275675470286842e-08f);
+    const REAL q = polynomial(t, t2, t4, 1.0f, 0.25189095735549927f, 0.028733469545841217f, 0.0018940059235319495f, 7.439327600877732e-05f, 1.200861902361794e-06f);
+    const REAL y = 0.5f + (c * p) / q;
+    return y < 0.0f ? (REAL)0.0f : y;
 }
 
 // Its approximation by tanh.
-inline float phiTanh(float x) {
-    const float c = clamp(x, -5.11f, 5.11f), t = c * c, t2 = t * t, t4 = t2 * t2;
-    const float p = polynomial(t, t2, t4, 0.39894232153892517f, 0.029981302097439766f, 0.003612260101363063f, 0.0001299885188927874f, 7.043353434710298e-06f, 2.439769808404435e-08f);
-    const float q = polynomial(t, t2, t4, 1.0f, 0.24264465272426605f, 0.024121727794408798f, 0.0012791940243914723f, 7.473042933270335e-05f, 1.3257315458758967e-06f);
-    const float y = 0.5f + (c * p) / q;
-    return y < 0.0f ? 0.0f : y;
+inline REAL phiTanh(REAL x) {
+    const REAL c = clamp(x, -5.11f, 5.11f), t = c * c, t2 = t * t, t4 = t2 * t2;
+    const REAL p = polynomial(t, t2, t4, 0.39894232153892517f, 0.029981302097439766f, 0.003612260101363063f, 0.0001299885188927874f, 7.043353434710298e-06f, 2.439769808404435e-08f);
+    const REAL q = polynomial(t, t2, t4, 1.0f, 0.24264465272426605f, 0.024121727794408798f, 0.0012791940243914723f, 7.473042933270335e-05f, 1.3257315458758967e-06f);
+    const REAL y = 0.5f + (c * p) / q;
+    return y < 0.0f ? (REAL)0.0f : y;
 }
 
-inline float gelu(float x) { return x * phi(x); }
+inline REAL gelu(REAL x) { return x * phi(x); }
 
 // In the order of the enumeration Activation.
-inline float activate(int kind, float x) {
+inline REAL activate(int kind, REAL x) {
     switch (kind) {
         case 1: return x / (1.0f + exponential(0.0f - x));
         case 2: return gelu(x);
@@ -71,3 +130,9 @@ inline float activate(int kind, float x) {
     }
 }
 
+// round_half_even(scaled) + zero between 0 and the largest code; what is not a number becomes 0.
+inline REAL codeOf(REAL scaled, REAL zero, float maxCode) {
+    REAL code = rint(scaled) + zero;
+    code = code > 0.0f ? code : (REAL)0.0f;
+    return code < maxCode ? code : (REAL)maxCode;
+}

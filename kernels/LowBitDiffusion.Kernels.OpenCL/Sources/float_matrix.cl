@@ -7,24 +7,10 @@
 //
 // Each output is one chain of fused multiply-adds in the order of K, whatever the tiling.
 
-typedef struct {
-    int rows, columns, paddedColumns, kernelHeight, run;
-    int outHeight, outWidth, height, width, channels, stride;
-    int imageVectorStride, residualStride, outputStride;
-    float outputScale;
-} FloatMatrix;
-
-#define FLOATV CAT(float, V)
-#define LOADV CAT(vload, V)
-#define STOREV CAT(vstore, V)
-
-inline int cornerOf(int row, const FloatMatrix m) {
-    const int image = row / (m.outHeight * m.outWidth), pixel = row - image * m.outHeight * m.outWidth, y = pixel / m.outWidth, x = pixel - y * m.outWidth;
-    return ((image * m.height + y * m.stride) * m.width + x * m.stride) * m.channels;
-}
+#include "matrix.cl"
 
 __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void float_matrix(
-    PLACE(const float, input), PLACE(const float, weights), PLACE(const float, bias), PLACE(const float, imageVector), PLACE(const float, residual), PLACE(float, output), const FloatMatrix m)
+    PLACE(const float, input), PLACE(const float, weights), EPILOGUE_PLACES, const Geometry m, const Epilogue e, const int kernelHeight, const int run)
 {
     OPEN(const float, input);
     OPEN(const float, weights);
@@ -39,50 +25,32 @@ __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void float_matri
     for (int r = 0; r < ROWS; r++) corners[r] = cornerOf(min(firstRow + r, m.rows - 1), m);
 #endif
 
-    FLOATV values[ROWS];
+    REAL values[ROWS];
     for (int r = 0; r < ROWS; r++) values[r] = 0;
     __global const float *b = weights + column;
-    for (int y = 0; y < m.kernelHeight; y++) {
+    for (int y = 0; y < kernelHeight; y++) {
         __global const float *a = input + y * m.width * m.channels;
 #ifdef LOCAL_A
-        for (int k = 0; k < m.run; k += CHUNK) {
-            const int count = min(CHUNK, m.run - k);
+        for (int k = 0; k < run; k += CHUNK) {
+            const int count = min(CHUNK, run - k);
             for (int i = line * LANES + lane; i < LINES * ROWS * CHUNK; i += LANES * LINES) {
                 const int r = i / CHUNK, g = i % CHUNK;
                 if (g < count) tile[r * (CHUNK + 1) + g] = a[corners[r] + k + g];
             }
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int g = 0; g < count; g++, b += m.paddedColumns) {
-                const FLOATV w = LOADV(0, b);
-                for (int r = 0; r < ROWS; r++) values[r] = fma((FLOATV)(tile[(line * ROWS + r) * (CHUNK + 1) + g]), w, values[r]);
+                const REAL w = LOAD(b);
+                _Pragma("unroll") for (int r = 0; r < ROWS; r++) values[r] = fma((REAL)(tile[(line * ROWS + r) * (CHUNK + 1) + g]), w, values[r]);
             }
             barrier(CLK_LOCAL_MEM_FENCE);
         }
 #else
-        for (int k = 0; k < m.run; k++, b += m.paddedColumns) {
-            const FLOATV w = LOADV(0, b);
-            for (int r = 0; r < ROWS; r++) values[r] = fma((FLOATV)(a[corners[r] + k]), w, values[r]);
+        for (int k = 0; k < run; k++, b += m.paddedColumns) {
+            const REAL w = LOAD(b);
+            _Pragma("unroll") for (int r = 0; r < ROWS; r++) values[r] = fma((REAL)(a[corners[r] + k]), w, values[r]);
         }
 #endif
     }
 
-    OPEN(const float, bias);
-    OPEN(const float, imageVector);
-    OPEN(const float, residual);
-    OPEN(float, output);
-    const int columns = min(V, m.columns - column);
-    for (int r = 0; r < ROWS; r++) {
-        const int row = firstRow + r;
-        if (row >= m.rows) break;
-        float lanes[V];
-        STOREV(values[r], 0, lanes);
-        const size_t image = row / (m.outHeight * m.outWidth);
-        for (int c = 0; c < columns; c++) {
-            float value = lanes[c];
-            if (IS_GIVEN(bias)) value = value + bias[column + c];
-            if (IS_GIVEN(imageVector)) value = value + imageVector[image * m.imageVectorStride + column + c];
-            if (IS_GIVEN(residual)) value = value + residual[(size_t)row * m.residualStride + column + c];
-            output[(size_t)row * m.outputStride + column + c] = value * m.outputScale;
-        }
-    }
+    FINISH_ROWS(values)
 }

@@ -5,6 +5,7 @@ using LowBitDiffusion.Cli.Measuring;
 using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Execution;
 using LowBitDiffusion.Execution.Devices;
+using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Pipelines;
 
@@ -48,7 +49,7 @@ internal sealed class BenchCommand : CliCommand
             Option[] ofNames = [_weights, _attention, _size, _tile];
             if (result.GetValue(_architecture) is { } place && Directory.Exists(place) && ofNames.FirstOrDefault(option => result.GetResult(option) is { Implicit: false }) is { } other)
                 result.AddError($"Option '{other.Name}' goes with the name of a network; '{place}' is a folder, measured as its files have it.");
-            if (result.GetResult(_device) is { Implicit: false } && result.GetResult(_architecture) is not null) result.AddError("Option '--device' measures a model: it goes with '--model'.");
+            if (result.GetResult(_device) is { Implicit: false } && result.GetResult(_tile) is not null) result.AddError("Option '--tile' measures the processor: it does not go with '--device'.");
         });
     }
 
@@ -58,6 +59,7 @@ internal sealed class BenchCommand : CliCommand
         "lbd bench --model models/fashion-unet-w4a8",
         "lbd bench --architecture sd15 --size 512 --weights w8a8 --attention int8 --threads 2",
         "lbd bench --model models/fashion-unet-w8a8 --device opencl:0",
+        "lbd bench --architecture sd15 --size 256 --weights w8a8 --attention int8 --device opencl:0",
         "lbd bench --model models/fashion-unet --compare models/fashion-unet-w8a8 models/fashion-unet-w4a8 --batch 4 --json",
     ];
 
@@ -65,8 +67,8 @@ internal sealed class BenchCommand : CliCommand
     protected override async Task<int> RunAsync(ParseResult parsed, CancellationToken cancellationToken)
     {
         bool json = parsed.GetValue(_json);
-        if (parsed.GetValue(_architecture) is { } architecture) return await RunNetworkAsync(parsed, architecture, json, cancellationToken);
         if (parsed.GetValue(_device) is { } device && device != ComputeDevice.Processor) return await RunDeviceAsync(parsed, device, json, cancellationToken);
+        if (parsed.GetValue(_architecture) is { } architecture) return await RunNetworkAsync(Network(parsed, architecture), json, cancellationToken);
         string[] folders = [parsed.GetValue(_model)!, .. parsed.GetValue(_compare) ?? []];
         BenchmarkSettings settings = new(
             parsed.GetValue(_steps), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096), CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
@@ -85,11 +87,22 @@ internal sealed class BenchCommand : CliCommand
 
     private async Task<int> RunDeviceAsync(ParseResult parsed, string specification, bool json, CancellationToken cancellationToken)
     {
-        string folder = parsed.GetValue(_model)!;
         int batch = CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096), steps = CommonOptions.Checked("steps", parsed.GetValue(_steps) ?? ProfiledSteps, 1, 100_000);
         using ComputeDevice device = ComputeDevice.Open(specification, out string reason) ?? throw new DeviceException(specification, reason);
+        device.MeasuresTiles = true;
+        int? threads = CommonOptions.CheckedThreads(parsed.GetValue(_threads));
+        string? architecture = parsed.GetValue(_architecture);
         DeviceBenchmarkResult result = await Terminal.WithProgressAsync("measuring", json, progress => Task.Run(
-            () => DeviceBenchmark.Measure(folder, device, batch, CommonOptions.CheckedThreads(parsed.GetValue(_threads)), steps, cancellationToken), cancellationToken));
+            () =>
+            {
+                DelegateProgress<double> shares = new(share => progress.Report(new(share)));
+                if (architecture is null) return DeviceBenchmark.Measure(parsed.GetValue(_model)!, device, batch, threads, steps, shares, cancellationToken);
+                NetworkBenchmarkSettings settings = Network(parsed, architecture);
+                using NetworkFolder? folder = NetworkBenchmark.Open(settings);
+                (INetwork network, ModelWeights weights, IReadOnlyDictionary<string, TensorShape> inputs, _) = NetworkBenchmark.Create(settings, folder);
+                return DeviceBenchmark.Measure(network, weights, inputs, device, threads, steps, shares, cancellationToken);
+            },
+            cancellationToken));
         if (json)
         {
             Terminal.Out.WriteLine(JsonSerializer.Serialize(result, JsonText.Compact));
@@ -99,7 +112,7 @@ internal sealed class BenchCommand : CliCommand
         Terminal.WriteTable(
             [result.Device, " load s", " step ms", " processor ms", " device : processor", " weights", " launches", " bytes up", " bytes down", " waits", " peak GOPS", " of peak"],
             [[
-                folder, Number(result.LoadSeconds), Number(result.DeviceSeconds * 1e3), Number(result.HostSeconds * 1e3), Number(result.DeviceSeconds / result.HostSeconds), Size.Format(result.WeightBytes),
+                architecture ?? parsed.GetValue(_model)!, Number(result.LoadSeconds), Number(result.DeviceSeconds * 1e3), Number(result.HostSeconds * 1e3), Number(result.DeviceSeconds / result.HostSeconds), Size.Format(result.WeightBytes),
                 $"{result.PerStep.Launches}", $"{result.PerStep.BytesUp}", $"{result.PerStep.BytesDown}", $"{result.PerStep.Waits}", Number(result.PeakOperationsPerSecond / 1e9), Percent(result.PeakShare),
             ]]);
         Terminal.WriteTable(["kernel", " calls", " ms"], result.Kernels.Select(k => new[] { k.Kernel, $"{k.Calls}", Number(k.Total.TotalMilliseconds) }));
@@ -113,11 +126,12 @@ internal sealed class BenchCommand : CliCommand
         return ExitCode.Success;
     }
 
-    private async Task<int> RunNetworkAsync(ParseResult parsed, string architecture, bool json, CancellationToken cancellationToken)
+    private NetworkBenchmarkSettings Network(ParseResult parsed, string architecture) => new(
+        architecture, parsed.GetValue(_weights)!, CommonOptions.CheckedAttention(parsed.GetValue(_attention)!), parsed.GetValue(_size), parsed.GetValue(_tile), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
+        parsed.GetValue(_steps) is { } steps ? CommonOptions.Checked("steps", steps, 1, 100_000) : null, CommonOptions.CheckedThreads(parsed.GetValue(_threads)));
+
+    private async Task<int> RunNetworkAsync(NetworkBenchmarkSettings settings, bool json, CancellationToken cancellationToken)
     {
-        NetworkBenchmarkSettings settings = new(
-            architecture, parsed.GetValue(_weights)!, CommonOptions.CheckedAttention(parsed.GetValue(_attention)!), parsed.GetValue(_size), parsed.GetValue(_tile), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
-            parsed.GetValue(_steps) is { } steps ? CommonOptions.Checked("steps", steps, 1, 100_000) : null, CommonOptions.CheckedThreads(parsed.GetValue(_threads)));
         NetworkBenchmarkResult result = await Terminal.WithProgressAsync("packing", json, progress => Task.Run(
             () => NetworkBenchmark.Measure(settings, new DelegateProgress<double>(share => progress.Report(new(share))), cancellationToken), cancellationToken));
         if (json)

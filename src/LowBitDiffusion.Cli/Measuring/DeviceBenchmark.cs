@@ -29,29 +29,37 @@ internal static class DeviceBenchmark
 {
     private const int WarmUpSteps = 2;
 
-    /// <summary>Measures steps of the loop in turn.</summary>
+    /// <summary>Measures a model's denoiser.</summary>
     /// <exception cref="DeviceException">The device cannot be used.</exception>
-    public static DeviceBenchmarkResult Measure(string path, ComputeDevice device, int images, int? threads, int steps, CancellationToken cancellationToken)
+    public static DeviceBenchmarkResult Measure(string path, ComputeDevice device, int images, int? threads, int steps, IProgress<double> progress, CancellationToken cancellationToken)
     {
         using NetworkFolder folder = NetworkFolder.Open(path);
+        return Measure(folder.Network, folder.Weights, folder.Network.NativeInputs(folder.Model?.NullLabel is null ? images : 2 * images), device, threads, steps, progress, cancellationToken);
+    }
+
+    /// <summary>Measures steps of the loop in turn, or passes of a network outside a loop.</summary>
+    /// <exception cref="DeviceException">The device cannot be used.</exception>
+    public static DeviceBenchmarkResult Measure(
+        INetwork network, ModelWeights weights, IReadOnlyDictionary<string, TensorShape> inputs, ComputeDevice device, int? threads, int steps, IProgress<double> progress, CancellationToken cancellationToken)
+    {
         using WorkerPool pool = new(threads ?? Environment.ProcessorCount);
-        IReadOnlyDictionary<string, TensorShape> inputs = folder.Network.NativeInputs(folder.Model?.NullLabel is null ? images : 2 * images);
         double peak = device.MeasurePeak();
-        using PreparedModel onHost = new(folder.Network, folder.Weights), onDevice = new(folder.Network, folder.Weights, device: device);
+        using PreparedModel onHost = new(network, weights), onDevice = new(network, weights, device: device);
         using PlannedNetwork host = onHost.Compile(inputs, pool, cancellationToken: cancellationToken);
         long start = Stopwatch.GetTimestamp();
-        using PlannedNetwork there = onDevice.Compile(inputs, pool, cancellationToken: cancellationToken);
+        using PlannedNetwork there = onDevice.Compile(inputs, pool, progress: progress, cancellationToken: cancellationToken);
         double load = Stopwatch.GetElapsedTime(start).TotalSeconds;
         device.ProfilesKernels = true;
         using PlannedNetwork profiled = onDevice.Compile(inputs, pool, cancellationToken: cancellationToken);
         device.ProfilesKernels = false;
 
-        Dictionary<string, float[]> conditions = inputs.Where(input => input.Key is not ("sample" or "timestep")).ToDictionary(input => input.Key, input => new float[input.Value.Elements]);
-        float[] timesteps = [.. Enumerable.Range(0, WarmUpSteps + steps).Select(i => 999f - 999f * i / (WarmUpSteps + steps))], sample = new float[host.SampleLength], prediction = new float[host.PredictionLength];
-        foreach (PlannedNetwork network in (PlannedNetwork[])[host, there, profiled])
+        float[] timesteps = [.. Enumerable.Range(0, WarmUpSteps + steps).Select(i => 999f - 999f * i / (WarmUpSteps + steps))];
+        Dictionary<string, float[]> values = inputs.ToDictionary(input => input.Key, input => NetworkBenchmark.Values(input.Key, input.Value));
+        Dictionary<PlannedNetwork, Action<int>> passes = [];
+        foreach (PlannedNetwork planned in (PlannedNetwork[])[host, there, profiled])
         {
-            network.Prepare(timesteps, conditions, cancellationToken);
-            for (int step = 0; step < WarmUpSteps; step++) network.Predict(step, sample, prediction, cancellationToken);
+            passes.Add(planned, NetworkBenchmark.Forward(planned, values, timesteps, cancellationToken));
+            for (int step = 0; step < WarmUpSteps; step++) passes[planned](step);
         }
 
         QueueStatistics before = there.DeviceStatistics;
@@ -61,7 +69,7 @@ internal static class DeviceBenchmark
         {
             hostTimes[i] = Time(host, WarmUpSteps + i);
             deviceTimes[i] = Time(there, WarmUpSteps + i);
-            profiled.Predict(WarmUpSteps + i, sample, prediction, cancellationToken);
+            passes[profiled](WarmUpSteps + i);
         }
 
         QueueStatistics all = there.DeviceStatistics.Since(before);
@@ -70,24 +78,24 @@ internal static class DeviceBenchmark
         (IReadOnlyList<OperationTime> deviceOperations, long integerMacs) = Operations(there);
         Array.Sort(hostTimes);
         Array.Sort(deviceTimes);
-        double integerSeconds = kernels.Where(k => k.Kernel == "integer_matrix").Sum(k => k.Total.TotalSeconds);
+        double integerSeconds = kernels.Where(k => k.Kernel is "integer_matrix" or "tensor_matrix").Sum(k => k.Total.TotalSeconds);
         return new DeviceBenchmarkResult(
             device.ToString(), load, hostTimes[steps / 2], deviceTimes[steps / 2], onDevice.WeightBytes, new QueueStatistics(all.Launches / steps, all.BytesUp / steps, all.BytesDown / steps, all.Waits / steps),
             kernels, hostOperations, deviceOperations, peak, integerSeconds > 0 ? 2 * integerMacs / integerSeconds / peak : 0);
 
-        double Time(PlannedNetwork network, int step)
+        double Time(PlannedNetwork planned, int step)
         {
             long began = Stopwatch.GetTimestamp();
-            network.Predict(step, sample, prediction, cancellationToken);
+            passes[planned](step);
             return Stopwatch.GetElapsedTime(began).TotalSeconds;
         }
 
-        (IReadOnlyList<OperationTime>, long) Operations(PlannedNetwork network)
+        (IReadOnlyList<OperationTime>, long) Operations(PlannedNetwork planned)
         {
-            network.Profile = true;
-            for (int step = WarmUpSteps; step < timesteps.Length; step++) network.Predict(step, sample, prediction, cancellationToken);
-            network.Profile = false;
-            IReadOnlyList<StepTiming> timings = network.TakeTimings();
+            planned.Profile = true;
+            for (int step = WarmUpSteps; step < timesteps.Length; step++) passes[planned](step);
+            planned.Profile = false;
+            IReadOnlyList<StepTiming> timings = planned.TakeTimings();
             // Layers in integers are called after their bits: "conv w4a8".
             return (OperationProfile.Summarize(timings, steps), timings.Where(t => t.Kind.Contains(" w", StringComparison.Ordinal)).Sum(t => t.Macs));
         }

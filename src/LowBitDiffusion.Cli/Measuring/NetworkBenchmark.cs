@@ -114,10 +114,8 @@ internal static class NetworkBenchmark
     /// <exception cref="InvalidRequestException">The name, the precision or the size is not supported.</exception>
     public static NetworkBenchmarkResult Measure(NetworkBenchmarkSettings settings, IProgress<double> progress, CancellationToken cancellationToken)
     {
-        using NetworkFolder? folder = Directory.Exists(settings.Architecture) ? NetworkFolder.Open(settings.Architecture) : null;
-        INetwork network = folder?.Network ?? Architectures.Create(settings.Architecture);
-        (IReadOnlyDictionary<string, TensorShape> inputs, int tiles) = folder is null ? Inputs(network, settings) : (network.NativeInputs(settings.Batch), 1);
-        ModelWeights weights = folder?.Weights ?? Random(network, settings);
+        using NetworkFolder? folder = Open(settings);
+        (INetwork network, ModelWeights weights, IReadOnlyDictionary<string, TensorShape> inputs, int tiles) = Create(settings, folder);
         using WorkerPool pool = new(settings.Threads ?? Environment.ProcessorCount);
         using PreparedModel model = new(network, weights);
         PlanMemory estimate = model.Estimate(inputs, pool.Threads);
@@ -129,10 +127,10 @@ internal static class NetworkBenchmark
 
         Dictionary<string, float[]> values = inputs.ToDictionary(i => i.Key, i => Values(i.Key, i.Value));
         start = Stopwatch.GetTimestamp();
-        Action one = Forward(planned, values, cancellationToken);
+        Action<int> one = Forward(planned, values, [Timestep], cancellationToken);
         Action forward = () =>
         {
-            for (int tile = 0; tile < tiles; tile++) one();
+            for (int tile = 0; tile < tiles; tile++) one(0);
         };
         forward();
         TimeSpan first = Stopwatch.GetElapsedTime(start), sinceStart = ProcessClock.SinceStart();
@@ -177,10 +175,18 @@ internal static class NetworkBenchmark
         };
     }
 
-    private static ModelWeights Random(INetwork network, NetworkBenchmarkSettings settings)
+    /// <summary>The folder that is to be measured; null for a published network.</summary>
+    public static NetworkFolder? Open(NetworkBenchmarkSettings settings) => Directory.Exists(settings.Architecture) ? NetworkFolder.Open(settings.Architecture) : null;
+
+    /// <summary>A folder's network, or a published one with random weights; the shapes of its inputs, and how many passes make a picture.</summary>
+    /// <exception cref="InvalidRequestException">The name, the precision or the size is not supported.</exception>
+    public static (INetwork Network, ModelWeights Weights, IReadOnlyDictionary<string, TensorShape> Inputs, int Tiles) Create(NetworkBenchmarkSettings settings, NetworkFolder? folder)
     {
+        if (folder is not null) return (folder.Network, folder.Weights, folder.Network.NativeInputs(settings.Batch), 1);
+        INetwork network = Architectures.Create(settings.Architecture);
+        (IReadOnlyDictionary<string, TensorShape> inputs, int tiles) = Inputs(network, settings);
         ModelWeights weights = RandomModel.Weights(network, network.NativeInputs(1), settings.Precision, seed: 0);
-        return weights.With(weights.QuantizedModules, settings.Attention);
+        return (network, weights.With(weights.QuantizedModules, settings.Attention), inputs, tiles);
     }
 
     // With tiles: the shapes of one, and how many make a picture.
@@ -202,16 +208,17 @@ internal static class NetworkBenchmark
             : throw new InvalidRequestException(option, factor == 0 ? $"{settings.Architecture} has no picture, found {value}" : $"expected a multiple of {factor}, found {value}");
     }
 
-    private static Action Forward(PlannedNetwork network, Dictionary<string, float[]> values, CancellationToken cancellationToken)
+    /// <summary>A pass of a network at one of some timesteps; what does not depend on the sample is computed now. A network outside a loop has none.</summary>
+    public static Action<int> Forward(PlannedNetwork network, Dictionary<string, float[]> values, float[] timesteps, CancellationToken cancellationToken)
     {
-        if (!values.ContainsKey("sample") || !values.ContainsKey("timestep")) return () => network.Run(values, progress: null, cancellationToken);
-        network.Prepare([Timestep], values.Where(v => v.Key is not ("sample" or "timestep")).ToDictionary(), cancellationToken);
+        if (!values.ContainsKey("sample") || !values.ContainsKey("timestep")) return _ => network.Run(values, progress: null, cancellationToken);
+        network.Prepare(timesteps, values.Where(v => v.Key is not ("sample" or "timestep")).ToDictionary(), cancellationToken);
         float[] prediction = new float[network.PredictionLength];
-        return () => network.Predict(0, values["sample"], prediction, cancellationToken);
+        return step => network.Predict(step, values["sample"], prediction, cancellationToken);
     }
 
-    // Indices (labels, tokens) are 0 or 1; everything else is noise of unit variance.
-    private static float[] Values(string name, TensorShape shape)
+    /// <summary>Numbers for an input: indices (labels, tokens) are 0, everything else is noise of unit variance.</summary>
+    public static float[] Values(string name, TensorShape shape)
     {
         float[] values = new float[shape.Elements];
         if (name is "class_labels" or "input_ids") return values;

@@ -43,7 +43,7 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         if (device is null) return;
         try
         {
-            _device = new DevicePlan(plan, device, _context);
+            _device = new DevicePlan(plan, device, _context, progress, cancellationToken);
         }
         catch
         {

@@ -49,7 +49,7 @@ public sealed class PreparedModel : IDisposable
         CancellationToken cancellationToken = default)
     {
         Graph graph = Build(inputs, outputs);
-        return new PlannedNetwork(PlanCompiler.Compile(_packed, graph, observe?.Invoke(graph) ?? [], pool.Threads, forDevice: _onDevice is not null), _packed, pool, progress, cancellationToken, _onDevice);
+        return new PlannedNetwork(PlanCompiler.Compile(_packed, graph, observe?.Invoke(graph) ?? [], pool.Threads), _packed, pool, progress, cancellationToken, _onDevice);
     }
 
     /// <summary>Bytes that running the network for a set of input shapes takes, without reading a weight.</summary>
@@ -60,7 +60,7 @@ public sealed class PreparedModel : IDisposable
     public PlanMemory Estimate(IReadOnlyDictionary<string, TensorShape> inputs, int threads, IReadOnlyList<string>? outputs = null)
     {
         Graph graph = Build(inputs, outputs);
-        ExecutionPlan plan = PlanCompiler.Compile(_packed, graph, [], threads, forDevice: _onDevice is not null);
+        ExecutionPlan plan = PlanCompiler.Compile(_packed, graph, [], threads);
         if (_onDevice is null) return new PlanMemory(_packed.EstimateBytes(graph), plan.ArenaBytes, plan.RequestBytes, plan.StepBytes);
 
         // Steps on the processor work in a copy of the whole arena.
@@ -74,7 +74,7 @@ public sealed class PreparedModel : IDisposable
     /// <exception cref="GraphException">The shapes do not fit the network.</exception>
     public (IReadOnlyList<HostStep> OnHost, int Steps) Placement(IReadOnlyDictionary<string, TensorShape> inputs)
     {
-        ExecutionPlan plan = PlanCompiler.Compile(_packed, Build(inputs, null), [], threads: 1, forDevice: _onDevice is not null);
+        ExecutionPlan plan = PlanCompiler.Compile(_packed, Build(inputs, null), [], threads: 1);
         return (DevicePlan.HostSteps(plan), plan.Steps.Values.Sum(steps => steps.Length));
     }
 

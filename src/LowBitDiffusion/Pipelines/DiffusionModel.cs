@@ -32,8 +32,13 @@ internal sealed class DiffusionModel : IDisposable
             JsonConfig scheduler = folder.OpenConfig("scheduler");
             Scheduler = new SchedulerConfig(JsonObject.Create(scheduler.Root) ?? [], scheduler.File);
             Pool = Owned(new WorkerPool(options.Threads ?? Environment.ProcessorCount));
-            Device = ComputeDevice.Open(options.Device, out string reason);
-            if (Device is not null) _parts.Add(Device);
+            Device = ComputeDevice.Open(options.Device, out string reason, options.OpenCl);
+            if (Device is not null)
+            {
+                _parts.Add(Device);
+                Device.MeasuresTiles = options.MeasureDevice;
+            }
+
             Placement = new PipelinePlacement(Device?.ToString() ?? ComputeDevice.Processor, reason);
 
             // Under a budget what is kept for the next call must be counted: one network each.

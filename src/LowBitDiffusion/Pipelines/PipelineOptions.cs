@@ -1,4 +1,5 @@
 using LowBitDiffusion.Execution.Devices;
+using LowBitDiffusion.Kernels.OpenCL.Interop;
 
 namespace LowBitDiffusion.Pipelines;
 
@@ -26,6 +27,15 @@ public sealed record PipelineOptions
     /// A memory budget counts what a device holds as well.
     /// </summary>
     public string Device { get; init; } = ComputeDevice.Processor;
+
+    /// <summary>
+    /// Whether a device that meets a layer of some shape for the first time measures how it computes it fastest, which makes the first load longer; what was found is kept for later processes. Pictures do
+    /// not depend on it.
+    /// </summary>
+    public bool MeasureDevice { get; init; } = true;
+
+    /// <summary>The OpenCL that has the devices; null for the system's own.</summary>
+    internal IOpenCl? OpenCl { get; init; }
 
     /// <summary>Bytes of <paramref name="count"/> gibibytes, for <see cref="MemoryBudget"/>.</summary>
     public static long GiB(double count) => (long)(count * (1L << 30));

@@ -24,7 +24,7 @@ public static class GoldenExecutors
         using PackedModel model = new(weights, kernels ?? KernelTable.Best);
         using DeviceModel? onDevice = device is null ? null : new(device, weights);
         ILookup<Node, string> names = graph.Taps.ToLookup(t => t.Value, t => t.Key);
-        using (PlannedNetwork open = new(PlanCompiler.Compile(model, graph, graph.Taps.Values, pool.Threads, forDevice: device is not null), model, pool, null, cancellationToken, onDevice))
+        using (PlannedNetwork open = new(PlanCompiler.Compile(model, graph, graph.Taps.Values, pool.Threads), model, pool, null, cancellationToken, onDevice))
         {
             open.Observer = (node, rows) =>
             {
@@ -34,7 +34,7 @@ public static class GoldenExecutors
             open.Run(inputs, progress: null, cancellationToken);
         }
 
-        using PlannedNetwork fused = new(PlanCompiler.Compile(model, graph, [], pool.Threads, forDevice: device is not null), model, pool, null, cancellationToken, onDevice);
+        using PlannedNetwork fused = new(PlanCompiler.Compile(model, graph, [], pool.Threads), model, pool, null, cancellationToken, onDevice);
         return fused.Run(inputs, progress: null, cancellationToken);
     };
 

@@ -231,7 +231,7 @@ public sealed unsafe class FamilyTests
         foreach (MatrixTile tile in (MatrixTile[])[TestDevice.Portable.FloatTile, new(4, 2, 3, 2, true), new(4, 16, 1, 2, false)])
         {
             DeviceSlice output = _bench.Room<float>(expected.Length);
-            onDevice.Enqueue(_bench.Queue, TestDevice.Portable with { FloatTile = tile }, geometry, inputAt, new OpenCL.Families.MatrixEpilogue(biasAt, default, 0, residualAt, outChannels, 0.7f, output, outChannels));
+            new FloatMatrix(geometry, onDevice) { Tile = tile }.Enqueue(_bench.Queue, TestDevice.Portable, inputAt, default, new OpenCL.Families.MatrixEpilogue(biasAt, default, 0, residualAt, outChannels, 0.7f, output, outChannels));
             IntegerMatrixTests.SameBits(_bench.Queue.Download<float>(output, expected.Length), expected, tile.ToString());
         }
     }

@@ -8,6 +8,7 @@ using LowBitDiffusion.Kernels.OpenCL.Programs;
 using LowBitDiffusion.Kernels.OpenCL.Tests.Support;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Kernels.OpenCL.Tests.Faults;
@@ -56,7 +57,7 @@ public sealed class FaultInjectionTests
             ("clCreateProgramWithSource", true, OutOfResources), ("clBuildProgram", true, BuildFailure), ("clCreateContext", false, OutOfResources), ("clCreateCommandQueue", false, OutOfResources),
             ("clCreateBuffer", false, AllocationFailure), ("clCreateKernel", false, OutOfResources), ("clSetKernelArg", false, OutOfResources), ("clEnqueueNDRangeKernel", false, OutOfResources),
             ("clEnqueueNDRangeKernel", false, DeviceNotAvailable), ("clEnqueueWriteBuffer", false, DeviceNotAvailable), ("clEnqueueReadBuffer", false, DeviceNotAvailable), ("clFlush", false, DeviceNotAvailable),
-            ("clEnqueueMarkerWithWaitList", false, OutOfResources), ("clSetEventCallback", false, OutOfResources),
+            ("clEnqueueMarkerWithWaitList", false, OutOfResources), ("clSetEventCallback", false, OutOfResources), ("clEnqueueMapBuffer", false, OutOfResources),
         ])
         {
             foreach (double when in (double[])[0, 0.4, 1]) yield return new TestCaseData(call, when, compiles, code);
@@ -119,6 +120,25 @@ public sealed class FaultInjectionTests
             Run(model);
             after ??= _api.Live;
             Assert.That(_api.Live, Is.EquivalentTo(after), $"objects alive after network {i + 1}");
+        }
+    }
+
+    [Test]
+    public async Task A_hundred_pipelines_leave_nothing_behind()
+    {
+        ScriptedOpenCl api = ScriptedOpenCl.Create();
+        string folder = TinyFolder.Unconditional(Path.Combine(_cache, "tiny"));
+        float[]? first = null;
+        for (int i = 0; i < 100; i++)
+        {
+            await using (DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(folder, new() { Device = "opencl:0", OpenCl = api, MeasureDevice = false, Threads = 1 }))
+            {
+                float[] sample = (await pipeline.GenerateAsync(new() { Steps = 1, Seed = 3 }))[0].Sample;
+                Assert.That(sample, Is.EqualTo(first ??= sample), $"picture {i + 1}");
+                Assert.That(api.Live, Is.Not.Empty, "the pipeline is on the device");
+            }
+
+            Assert.That(api.Live, Is.Empty, $"objects alive after pipeline {i + 1}");
         }
     }
 

@@ -2,12 +2,14 @@ using LowBitDiffusion.Execution;
 using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Execution.Planning;
 using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.Elementwise;
 using LowBitDiffusion.Kernels.Numerics;
 using LowBitDiffusion.Kernels.OpenCL.Checking;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Families;
+using LowBitDiffusion.Kernels.OpenCL.Tests.Attention;
 using LowBitDiffusion.Kernels.OpenCL.Tests.Convolution;
 using LowBitDiffusion.Kernels.OpenCL.Tests.Support;
 using LowBitDiffusion.Kernels.Tests.Convolution;
@@ -39,6 +41,11 @@ public sealed class SimulatedKernelTests
         {
             foreach (bool local in (bool[])[false, true]) IntegerLayers(bench, local, codes);
         }
+
+        foreach (bool bf16 in (bool[])[false, true])
+        {
+            if (!bf16 || Bf16Attention.IsSupported) PackedAttentionTests.AreTheSameBits(bench, new(1, 2, 5, 150, 5, 3), bf16, (1, 4));
+        }
     }
 
     private static void IntegerLayers(DeviceBench bench, bool local, CodeRange codes)
@@ -47,6 +54,7 @@ public sealed class SimulatedKernelTests
         foreach (QuantizedConvCase definition in (QuantizedConvCase[])
         [
             QuantizedConvCase.Linear(7, 70, 13) with { Codes = codes },
+            QuantizedConvCase.Linear(7, 12, 14) with { Name = "simulated gate", Codes = codes, Gated = true, CodesOf = Activation.None, ChannelScales = true },
             new("simulated", 5, 6) { Image = (3, 4), Kernel = (3, 3), Padding = (1, 1, 1, 1), Segments = [3, 2], ZeroPoints = [0, 255], Codes = codes, Residual = true, OutputGap = 1 },
         ])
         {
@@ -81,7 +89,7 @@ public sealed class SimulatedKernelTests
         using WorkerPool pool = new(1);
         using PackedModel packed = new(weights, KernelTable.Best);
         using DeviceModel model = new(device, weights);
-        using PlannedNetwork there = new(PlanCompiler.Compile(packed, graph, [], 1, forDevice: true), packed, pool, null, default, model), here = new(PlanCompiler.Compile(packed, graph, [], 1), packed, pool, null, default);
+        using PlannedNetwork there = new(PlanCompiler.Compile(packed, graph, [], 1), packed, pool, null, default, model), here = new(PlanCompiler.Compile(packed, graph, [], 1), packed, pool, null, default);
 
         float[] expected = here.Run(inputs)["out"], found = there.Run(inputs)["out"];
 

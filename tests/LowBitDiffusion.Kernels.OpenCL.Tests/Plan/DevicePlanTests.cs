@@ -8,6 +8,7 @@ using LowBitDiffusion.Kernels.OpenCL.Tests.Convolution;
 using LowBitDiffusion.Kernels.OpenCL.Tests.Support;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
+using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Tests.Execution;
 
 namespace LowBitDiffusion.Kernels.OpenCL.Tests.Plan;
@@ -48,6 +49,12 @@ public sealed class DevicePlanTests
             yield return Case("conv of a concatenation", precision, (g, x) => g.Conv2d("op", g.Concat(g.Slice(x, 0, 5), g.Slice(x, 5, 7)), 9, 1));
             yield return Case("conv of a pooled image", precision, (g, x) => g.Conv2d("op", g.AveragePool(x), 9, 1));
         }
+
+        foreach (LayerPrecision precision in (LayerPrecision[])[new(8, 8), new(4, 4), new(4, 8, ChannelScales: true)])
+        {
+            yield return Case("gate whose result is codes", precision, (g, x) => g.Linear("ff2", g.Geglu(g.Linear("op", g.ToTokens(x), 128)), 9));
+            yield return Case("activation whose result is codes", precision, (g, x) => g.Linear("ff2", g.Silu(g.Linear("op", g.ToTokens(x), 40)), 9));
+        }
     }
 
     [TestCaseSource(nameof(Layers))]
@@ -79,6 +86,23 @@ public sealed class DevicePlanTests
         Assert.That(error / norm, Is.LessThan(quantized ? 5e-3 : 2e-5), string.Join('\n', graph.Nodes));
     }
 
+    [TestCase(AttentionPrecision.Int8)]
+    [TestCase(AttentionPrecision.Bf16)]
+    public void A_network_with_attention_in_few_bits_has_the_same_bits(AttentionPrecision precision)
+    {
+        if (!_device.Properties.DividesCorrectly || !_device.Properties.HasDoubles) Assert.Ignore("the device rounds divisions or sums its own way");
+        GraphBuilder g = new();
+        g.Input("timestep", new(2), Dependence.Timestep);
+        Node tokens = g.ToTokens(g.Input("x", new(2, 12, 9, 10), Dependence.Sample)), normed = g.LayerNorm("norm", tokens, 1e-5f);
+        g.Output("out", g.Add(g.Linear("o", g.Attention(g.Linear("q", normed, 16), g.Linear("k", normed, 16), g.Linear("v", normed, 16), 2), 12), tokens));
+        Graph graph = g.Build();
+        ModelWeights weights = RandomModel.Weights(graph, 1, _ => new LayerPrecision(8, 8));
+        weights = weights.With(weights.QuantizedModules, precision);
+        Dictionary<string, float[]> inputs = new() { ["x"] = RandomModel.Normal(new Random(5), 2160, 2), ["timestep"] = [480, 480] };
+
+        IntegerMatrixTests.SameBits(Run(graph, weights, inputs, _device)["out"], Run(graph, weights, inputs, null)["out"], $"attention in {precision}");
+    }
+
     [Test]
     public void A_step_of_the_loop_waits_once_and_moves_only_sample_and_prediction()
     {
@@ -87,7 +111,7 @@ public sealed class DevicePlanTests
         ModelWeights weights = RandomModel.Weights(graph, 3, _ => new LayerPrecision(8, 8));
         using PackedModel packed = new(weights, KernelTable.Best);
         using DeviceModel model = new(_device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2, forDevice: true), packed, _pool, null, default, model);
+        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, _pool, null, default, model);
         float[] sample = RandomModel.Normal(random, network.SampleLength), prediction = new float[network.PredictionLength], other = new float[network.PredictionLength];
         network.Prepare([900, 500], Text(graph));
         network.Predict(0, sample, prediction);
@@ -114,7 +138,7 @@ public sealed class DevicePlanTests
         ModelWeights weights = RandomModel.Weights(graph, 5, _ => null);
         using PackedModel packed = new(weights, KernelTable.Best);
         using DeviceModel model = new(_device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2, forDevice: true), packed, _pool, null, default, model);
+        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, _pool, null, default, model);
         float[] sample = RandomModel.Normal(new Random(1), network.SampleLength), first = new float[network.PredictionLength], again = new float[network.PredictionLength];
         network.Prepare([900], Text(graph));
         network.Predict(0, sample, first);
@@ -136,7 +160,7 @@ public sealed class DevicePlanTests
         ModelWeights weights = RandomModel.Weights(graph, 7, _ => new LayerPrecision(8, 8));
         using PackedModel packed = new(weights, KernelTable.Best);
         using DeviceModel model = new(_device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2, forDevice: true), packed, _pool, null, default, model);
+        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, _pool, null, default, model);
         float[] sample = RandomModel.Normal(new Random(1), network.SampleLength), expected = new float[network.PredictionLength], found = new float[network.PredictionLength];
         network.Prepare([900], Text(graph));
         network.Predict(0, sample, expected);
@@ -153,7 +177,7 @@ public sealed class DevicePlanTests
     {
         using PackedModel packed = new(weights, KernelTable.Best);
         using DeviceModel? model = device is null ? null : new(device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2, forDevice: model is not null), packed, _pool, null, default, model);
+        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, _pool, null, default, model);
         return network.Run(inputs);
     }
 

@@ -105,6 +105,15 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
     public int EnqueueReadBuffer(nint queue, nint buffer, nuint offset, nuint size, void* destination, nint* completed) =>
         Fails("clEnqueueReadBuffer") ?? Event(real.EnqueueReadBuffer(queue, buffer, offset, size, destination, completed), completed);
 
+    public void* EnqueueMapBuffer(nint queue, nint buffer, ulong flags, nuint offset, nuint size, int* error)
+    {
+        if (Fails("clEnqueueMapBuffer") is not { } code) return real.EnqueueMapBuffer(queue, buffer, flags, offset, size, error);
+        *error = code;
+        return null;
+    }
+
+    public int EnqueueUnmapMemObject(nint queue, nint memory, void* mapped) => Fails("clEnqueueUnmapMemObject") ?? real.EnqueueUnmapMemObject(queue, memory, mapped);
+
     public int Flush(nint queue) => Fails("clFlush") ?? real.Flush(queue);
 
     public int Finish(nint queue) => Fails("clFinish") ?? real.Finish(queue);

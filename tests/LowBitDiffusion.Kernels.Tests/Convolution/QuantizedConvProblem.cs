@@ -101,6 +101,10 @@ internal sealed unsafe class QuantizedConvProblem
 
     internal int OutputStride => _outputStride;
 
+    internal ChannelQuantizer CodeQuantizer => s_quantizer;
+
+    internal ReadOnlySpan<float> InverseScales => _inverseScales;
+
     /// <summary>Rows of the output with the gaps between them; codes as numbers.</summary>
     internal float[] Expected()
     {

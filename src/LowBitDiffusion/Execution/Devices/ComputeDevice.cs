@@ -3,6 +3,7 @@ using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Families;
 using LowBitDiffusion.Kernels.OpenCL.Interop;
 using LowBitDiffusion.Kernels.OpenCL.Programs;
+using LowBitDiffusion.Kernels.OpenCL.Tuning;
 
 namespace LowBitDiffusion.Execution.Devices;
 
@@ -18,7 +19,9 @@ public sealed class ComputeDevice : IDisposable
     /// <summary>The reason for a device that was named.</summary>
     public const string AsAsked = "as asked";
 
-    private ComputeDevice(OpenClContext context, DeviceCheck check) => (Context, Check) = (context, check);
+    private readonly Lazy<TileTuner> _tuner;
+
+    private ComputeDevice(OpenClContext context, DeviceCheck check) => (Context, Check, _tuner) = (context, check, new(() => new TileTuner(context, check.Choice)));
 
     /// <summary>How it is called: <c>opencl:0</c>.</summary>
     public string Name => Context.Device.Specification;
@@ -32,6 +35,12 @@ public sealed class ComputeDevice : IDisposable
     /// <summary>Whether networks compiled from now on have the device note when kernels begin and end: <see cref="PlannedNetwork.TakeKernelTimes"/>.</summary>
     public bool ProfilesKernels { get; set; }
 
+    /// <summary>Whether networks compiled from now on measure which tiles are fastest for their layers, where that is not known of an earlier time. Results do not depend on tiles.</summary>
+    public bool MeasuresTiles { get; set; }
+
+    /// <summary>Which tiles are fastest here.</summary>
+    public TileTuner Tuner => _tuner.Value;
+
     internal OpenClContext Context { get; }
 
     internal KernelChoice Choice => Check.Choice;
@@ -42,7 +51,7 @@ public sealed class ComputeDevice : IDisposable
     /// <returns>The device, or null for the processor.</returns>
     /// <exception cref="DeviceException">There is no such device, or it cannot be used. Not with <c>auto</c>.</exception>
     /// <exception cref="InvalidRequestException">The specification is none of these.</exception>
-    public static ComputeDevice? Open(string specification, out string reason) => Open(specification, DeviceCache.Default, NativeOpenCl.Load(out string? missing), missing, out reason);
+    public static ComputeDevice? Open(string specification, out string reason) => Open(specification, out reason, openCl: null);
 
     /// <summary>Integer operations per second that the device's products reach on registers alone, two for each product that is added.</summary>
     /// <exception cref="DeviceException">The device fails.</exception>
@@ -64,6 +73,13 @@ public sealed class ComputeDevice : IDisposable
 
     /// <inheritdoc/>
     public override string ToString() => Context.Device.ToString();
+
+    /// <summary>As above, of a given OpenCL; null for the system's own.</summary>
+    internal static ComputeDevice? Open(string specification, out string reason, IOpenCl? openCl)
+    {
+        string? missing = null;
+        return Open(specification, DeviceCache.Default, openCl ?? NativeOpenCl.Load(out missing), missing, out reason);
+    }
 
     internal static ComputeDevice? Open(string specification, DeviceCache? cache, IOpenCl? api, string? missing, out string reason)
     {

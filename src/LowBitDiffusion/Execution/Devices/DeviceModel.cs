@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using LowBitDiffusion.Execution.Planning;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
@@ -25,17 +26,23 @@ internal sealed class DeviceModel(ComputeDevice device, ModelWeights weights) : 
     public long Bytes => _arena.Bytes;
 
     /// <summary>A module's integer weights.</summary>
-    public IntegerWeights Integer(MatrixOp op, QuantizedModule module) => _integers.GetOrAdd(op.Module, _ => new(() =>
+    /// <param name="op">The layer.</param>
+    /// <param name="module">Its codes and scales.</param>
+    /// <param name="gated">Whether its epilogue gates: the output channels are then in another order.</param>
+    public IntegerWeights Integer(MatrixOp op, QuantizedModule module, bool gated) => _integers.GetOrAdd(Name(op.Module, gated), _ => new(() =>
     {
         IReadOnlyList<ChannelSegment> segments = module.Segments;
+        int[]? order = Order(module, gated);
         float[] scales = new float[segments.Count * module.OutChannels];
         int groups = module.WeightScales.Length / module.OutChannels;
         for (int s = 0; s < segments.Count; s++)
         {
-            for (int o = 0; o < module.OutChannels; o++) scales[s * module.OutChannels + o] = module.WeightScales[o * groups + segments[s].Group];
+            for (int o = 0; o < module.OutChannels; o++) scales[s * module.OutChannels + o] = module.WeightScales[(order?[o] ?? o) * groups + segments[s].Group];
         }
 
-        return Upload(queue => IntegerWeights.Load(queue, _arena, module.Codes, Shape(op), Ranges(module), scales));
+        sbyte[] codes = new sbyte[module.Codes.Length];
+        PackedModel.Reorder(module.Codes, order, codes);
+        return Upload(queue => IntegerWeights.Load(queue, _arena, codes, Shape(op), Ranges(module), scales));
     })).Value;
 
     /// <summary>A layer's tables for one size of image; they live in the plan's own memory.</summary>
@@ -53,10 +60,16 @@ internal sealed class DeviceModel(ComputeDevice device, ModelWeights weights) : 
     })).Value;
 
     /// <summary>A module's bias, or nowhere.</summary>
-    public DeviceSlice Bias(MatrixOp op, QuantizedModule? module)
+    public DeviceSlice Bias(MatrixOp op, QuantizedModule? module, bool gated = false)
     {
         if (module is null) return op.HasBias ? Vector(new Parameter($"{op.Module}.bias", new TensorShape(op.WeightShape[0]))) : default;
-        return module.Bias is { } bias ? Vector($"{op.Module}.bias", () => bias) : default;
+        if (module.Bias is not { } bias) return default;
+        return Vector(Name($"{op.Module}.bias", gated), () =>
+        {
+            float[] ordered = new float[bias.Length];
+            PackedModel.Reorder(bias, Order(module, gated), ordered);
+            return ordered;
+        });
     }
 
     /// <summary>A parameter that is read as it is.</summary>
@@ -93,6 +106,11 @@ internal sealed class DeviceModel(ComputeDevice device, ModelWeights weights) : 
         _arena.Dispose();
     }
 
+    private static string Name(string name, bool gated) => gated ? $"{name} gated" : name;
+
+    private static int[]? Order(QuantizedModule module, bool gated) =>
+        gated ? [.. Enumerable.Range(0, module.OutChannels).Select(place => Kernels.OpenCL.Families.MatrixEpilogue.GatedChannel(place, module.OutChannels))] : null;
+
     private static ConvWeightShape Shape(MatrixOp op) =>
         op is Conv2dOp conv ? new(conv.OutChannels, conv.InChannels, conv.Kernel, conv.Kernel) : ConvWeightShape.Linear(op.WeightShape[1], op.WeightShape[0]);
 
@@ -104,9 +122,15 @@ internal sealed class DeviceModel(ComputeDevice device, ModelWeights weights) : 
         return Upload(queue => _arena.Put<float>(queue, values));
     })).Value;
 
-    // Packing of one weight at a time; a queue is for one thread.
+    // Packing of one weight at a time, whose arrays go to the device together; a queue is for one thread.
     private T Upload<T>(Func<DeviceQueue, T> load)
     {
-        lock (_lock) return load(_queue ??= device.Context.CreateQueue());
+        lock (_lock)
+        {
+            _queue ??= device.Context.CreateQueue();
+            T loaded = load(_queue);
+            _queue.Wait();
+            return loaded;
+        }
     }
 }

@@ -3,6 +3,7 @@ using LowBitDiffusion.Execution.Planning;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Interop;
+using LowBitDiffusion.Kernels.OpenCL.Tuning;
 
 namespace LowBitDiffusion.Execution.Devices;
 
@@ -38,13 +39,39 @@ internal sealed unsafe class DevicePlan : IDisposable
     private DeviceBuffer _steps;
     private DeviceBuffer _quantizers;
 
-    /// <summary>Takes memory on the device and brings the weights there.</summary>
-    public DevicePlan(ExecutionPlan plan, DeviceModel model, PlanContext host)
+    /// <summary>Takes memory on the device, brings the weights there, and gives layers their tiles.</summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="model">Weights, shared by all plans of a model.</param>
+    /// <param name="host">The caller's memory, and the processor.</param>
+    /// <param name="progress">Share that is done, 0 to 1.</param>
+    /// <param name="cancellationToken">Checked between layers.</param>
+    /// <exception cref="DeviceException">The device is gone or full, or a kernel cannot be built.</exception>
+    public DevicePlan(ExecutionPlan plan, DeviceModel model, PlanContext host, IProgress<double>? progress, CancellationToken cancellationToken)
         : this(plan, model.Device, host, first: null)
     {
         try
         {
-            foreach (IDeviceStep step in plan.Steps.Values.SelectMany(s => s).Select(OnDevice).OfType<IDeviceStep>()) step.Load(model, _tables);
+            IDeviceStep[] steps = [.. plan.Steps.Values.SelectMany(s => s).Select(OnDevice).OfType<IDeviceStep>()];
+            TileTuner? tuner = model.Device.MeasuresTiles ? model.Device.Tuner : null;
+            int done = 0, all = steps.Length * (tuner is null ? 1 : 2);
+            foreach (IDeviceStep step in steps)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                step.Load(model, _tables);
+                progress?.Report((double)++done / all);
+            }
+
+            if (tuner is null) return;
+            _run.Step = _steps.At(0);
+            int known = tuner.Known;
+            using DeviceQueue queue = _device.Context.CreateQueue(profile: true);
+            foreach (IDeviceStep step in steps)
+            {
+                step.Tune(_run, queue, tuner, cancellationToken);
+                progress?.Report((double)++done / all);
+            }
+
+            if (tuner.Known > known) tuner.Keep();
         }
         catch (OpenClException e)
         {

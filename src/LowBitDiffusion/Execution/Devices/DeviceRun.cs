@@ -39,6 +39,9 @@ internal sealed class DeviceRun(ComputeDevice device, DeviceQueue queue, PlanCon
     /// <summary>A quantizer's parameters, as <see cref="InputQuantizer.CopyTo"/> has them.</summary>
     public DeviceSlice Quantizer(InputQuantizer quantizer) => Quantizers.Skip(_quantizers[quantizer]);
 
+    /// <summary>1/(d·s) of each channel where a quantizer has them, or nowhere.</summary>
+    public DeviceSlice ChannelInverse(InputQuantizer quantizer) => quantizer.HasChannelScales ? Quantizer(quantizer).Skip(InputQuantizer.RangeNumbers * sizeof(float)) : default;
+
     /// <summary>The first byte of a region.</summary>
     public DeviceSlice Bytes(Region region)
     {

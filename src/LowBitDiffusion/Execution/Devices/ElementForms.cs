@@ -53,11 +53,11 @@ internal sealed partial class ElementStep : IDeviceStep
 
     string? IDeviceStep.Refusal => _node.Op switch
     {
-        AddOp or MultiplyOp or AffineOp or DivideOp or GegluOp or AveragePoolOp or ClampOp or UnpatchifyOp or ParameterOp or ConstantOp => null,
         TimestepEmbeddingOp or FourierEmbeddingOp => "sines and cosines of the timestep are the host's, so that they are the same everywhere",
         EmbeddingOp or SelectTokenOp => "its indices are checked on the host",
         NearestCodeOp => "distances are compared in double precision",
-        _ => "there is no kernel for it",
+        ActivationOp => "there is no kernel for it",
+        _ => null,
     };
 
     void IDeviceStep.Load(DeviceModel model, DeviceArena tables) => _tableOnDevice = _node.Op switch
@@ -67,49 +67,33 @@ internal sealed partial class ElementStep : IDeviceStep
         _ => default,
     };
 
-    void IDeviceStep.Enqueue(DeviceRun run)
-    {
-        TensorShape shape = _node.Shape;
-        RowShape rows = new(shape[0], _output.Rows / shape[0], _output.Channels);
-        DeviceRows output = run.Rows(_output), x = _inputs.Length > 0 ? run.Rows(_inputs[0]) : default;
-        switch (_node.Op)
-        {
-            case AddOp:
-                DeviceElements.Add(run.Queue, rows, x, SecondOnDevice(run), BroadcastOf(_node.Inputs[1]), output);
-                break;
-            case MultiplyOp:
-                DeviceElements.Multiply(run.Queue, rows, x, SecondOnDevice(run), BroadcastOf(_node.Inputs[1]), output);
-                break;
-            case AffineOp op:
-                DeviceElements.Affine(run.Queue, rows, x, op.Factor, op.Offset, output);
-                break;
-            case DivideOp:
-                DeviceElements.Divide(run.Queue, rows, x, run.Floats(_inputs[1]), output);
-                break;
-            case GegluOp:
-                DeviceElements.Geglu(run.Queue, rows, x, output);
-                break;
-            case AveragePoolOp:
-                TensorShape image = _node.Inputs[0].Shape;
-                DeviceElements.AveragePool(run.Queue, image[0], image[2], image[3], x, output);
-                break;
-            case ClampOp op:
-                DeviceElements.Clamp(run.Queue, rows, x, op.Minimum, op.Maximum, output);
-                break;
-            case UnpatchifyOp op:
-                DeviceElements.Unpatchify(run.Queue, shape[0], op.Patch, shape[2], shape[3], x, output);
-                break;
-            case ParameterOp or ConstantOp:
-                DeviceElements.Copy(run.Queue, rows, new DeviceRows(_tableOnDevice, _output.Channels, _output.Channels), output);
-                break;
-            default:
-                throw new InvalidOperationException($"no kernel for {_node}");
-        }
-    }
+    void IDeviceStep.Enqueue(DeviceRun run) => Apply<ElementsOnDevice, DeviceRows>(new ElementsOnDevice(run, new DeviceRows(_tableOnDevice, _output.Channels, _output.Channels)));
+}
 
-    private DeviceRows SecondOnDevice(DeviceRun run)
-    {
-        DeviceRows rows = run.Rows(_inputs[1]);
-        return BroadcastOf(_node.Inputs[1]) == Broadcast.PerImage && _inputs[1].Rows == 1 ? rows with { Stride = 0 } : rows;
-    }
+/// <summary>A device's.</summary>
+internal readonly struct ElementsOnDevice(DeviceRun run, DeviceRows table) : IElementKernels<DeviceRows>
+{
+    public DeviceRows Table => table;
+
+    public DeviceRows Rows(in Storage storage) => run.Rows(storage);
+
+    public DeviceRows Repeated(DeviceRows row) => row with { Stride = 0 };
+
+    public void Add(in RowShape shape, DeviceRows x, DeviceRows y, Broadcast broadcast, DeviceRows output) => DeviceElements.Add(run.Queue, shape, x, y, broadcast, output);
+
+    public void Multiply(in RowShape shape, DeviceRows x, DeviceRows y, Broadcast broadcast, DeviceRows output) => DeviceElements.Multiply(run.Queue, shape, x, y, broadcast, output);
+
+    public void Divide(in RowShape shape, DeviceRows x, DeviceRows divisor, DeviceRows output) => DeviceElements.Divide(run.Queue, shape, x, divisor.Place, output);
+
+    public void Affine(in RowShape shape, DeviceRows x, float factor, float offset, DeviceRows output) => DeviceElements.Affine(run.Queue, shape, x, factor, offset, output);
+
+    public void Clamp(in RowShape shape, DeviceRows x, float minimum, float maximum, DeviceRows output) => DeviceElements.Clamp(run.Queue, shape, x, minimum, maximum, output);
+
+    public void Copy(in RowShape shape, DeviceRows x, DeviceRows output) => DeviceElements.Copy(run.Queue, shape, x, output);
+
+    public void Geglu(in RowShape shape, DeviceRows x, DeviceRows output) => DeviceElements.Geglu(run.Queue, shape, x, output);
+
+    public void AveragePool(in RowShape shape, int height, int width, DeviceRows x, DeviceRows output) => DeviceElements.AveragePool(run.Queue, shape.Batch, height, width, x, output);
+
+    public void Unpatchify(in RowShape shape, int patch, int height, int width, DeviceRows x, DeviceRows output) => DeviceElements.Unpatchify(run.Queue, shape.Batch, patch, height, width, x, output);
 }

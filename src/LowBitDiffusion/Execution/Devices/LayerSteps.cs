@@ -2,6 +2,7 @@ using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Families;
+using LowBitDiffusion.Kernels.OpenCL.Tuning;
 using LowBitDiffusion.Quantization;
 
 namespace LowBitDiffusion.Execution.Planning;
@@ -10,13 +11,18 @@ namespace LowBitDiffusion.Execution.Planning;
 
 internal sealed partial class FloatMatrixStep : IDeviceStep
 {
-    private FloatWeights _onDevice = null!;
+    private FloatMatrix _onDevice = null!;
     private DeviceSlice _biasOnDevice;
 
-    void IDeviceStep.Load(DeviceModel model, DeviceArena tables) => (_onDevice, _biasOnDevice) = (model.Float(_op), model.Bias(_op, null));
+    void IDeviceStep.Load(DeviceModel model, DeviceArena tables) => (_onDevice, _biasOnDevice) = (new(Geometry, model.Float(_op)), model.Bias(_op, null));
 
     void IDeviceStep.Enqueue(DeviceRun run) =>
-        _onDevice.Enqueue(run.Queue, run.Choice, Geometry, run.Bytes(Input).Skip((long)offset * sizeof(float)), DeviceForms.Bind(Epilogue, run, _biasOnDevice));
+        _onDevice.Enqueue(run.Queue, run.Choice, InputOnDevice(run), default, DeviceForms.Bind(Epilogue, run, _biasOnDevice));
+
+    void IDeviceStep.Tune(DeviceRun run, DeviceQueue queue, TileTuner tuner, CancellationToken cancellationToken) =>
+        tuner.Choose(queue, _onDevice, InputOnDevice(run), DeviceForms.Bind(Epilogue, run, _biasOnDevice), cancellationToken);
+
+    private DeviceSlice InputOnDevice(DeviceRun run) => run.Bytes(Input).Skip((long)offset * sizeof(float));
 }
 
 internal sealed partial class QuantizedMatrixStep : IDeviceStep
@@ -26,12 +32,15 @@ internal sealed partial class QuantizedMatrixStep : IDeviceStep
 
     void IDeviceStep.Load(DeviceModel model, DeviceArena tables)
     {
-        _onDevice = model.Layer(tables, model.Integer(_op, _module), Geometry, _inputSegments);
-        _biasOnDevice = model.Bias(_op, _module);
+        _onDevice = model.Layer(tables, model.Integer(_op, _module, Epilogue.Gated), Geometry, _inputSegments);
+        _biasOnDevice = model.Bias(_op, _module, Epilogue.Gated);
     }
 
     void IDeviceStep.Enqueue(DeviceRun run) =>
         _onDevice.Enqueue(run.Queue, run.Choice, run.Bytes(Input), run.Quantizer(_quantizer), DeviceForms.Bind(Epilogue, run, _biasOnDevice));
+
+    void IDeviceStep.Tune(DeviceRun run, DeviceQueue queue, TileTuner tuner, CancellationToken cancellationToken) =>
+        tuner.Choose(queue, _onDevice, run.Bytes(Input), DeviceForms.Bind(Epilogue, run, _biasOnDevice), cancellationToken);
 }
 
 internal sealed partial class StageStep : IDeviceStep
@@ -67,8 +76,7 @@ internal sealed partial class StageStep : IDeviceStep
             return;
         }
 
-        DeviceSlice parameters = run.Quantizer(quantizer);
-        job.Quantize(run.Queue, parameters, quantizer.HasChannelScales ? parameters.Skip(InputQuantizer.RangeNumbers * sizeof(float)) : default, run.Bytes(destination));
+        job.Quantize(run.Queue, run.Quantizer(quantizer), run.ChannelInverse(quantizer), run.Bytes(destination));
     }
 }
 
@@ -125,12 +133,10 @@ internal sealed partial class NormStep : IDeviceStep
 
 internal sealed partial class AttentionStep : IDeviceStep
 {
-    string? IDeviceStep.Refusal => precision == AttentionPrecision.Float ? null : $"attention in {precision.ToString().ToLowerInvariant()} has no kernel for devices";
-
     void IDeviceStep.Enqueue(DeviceRun run)
     {
         var shape = Shape(node);
-        new DeviceAttention
+        DeviceAttention job = new()
         {
             Query = run.Rows(inputs[0]),
             Key = run.Rows(inputs[1]),
@@ -146,7 +152,9 @@ internal sealed partial class AttentionStep : IDeviceStep
             ValueWidth = shape.ValueWidth,
             Scale = shape.Scale,
             Causal = shape.Causal,
-        }.Enqueue(run.Queue);
+        };
+        if (precision == AttentionPrecision.Float) job.Enqueue(run.Queue);
+        else PackedAttention.Enqueue(run.Queue, run.Choice.Dot, job, run.Bytes(scratch), bf16: precision == AttentionPrecision.Bf16);
     }
 }
 
@@ -154,13 +162,23 @@ internal sealed partial class AttentionStep : IDeviceStep
 internal static class DeviceForms
 {
     /// <summary>An epilogue with the places of this run.</summary>
-    public static Kernels.OpenCL.Families.MatrixEpilogue Bind(MatrixEpilogue epilogue, DeviceRun run, DeviceSlice bias) => new(
-        bias,
-        epilogue.ImageVector is { } vector ? run.Floats(vector) : default,
-        epilogue.ImageVector is { } rows && !epilogue.VectorIsShared ? rows.Stride : 0,
-        epilogue.Residual is { } residual ? run.Floats(residual) : default,
-        epilogue.Residual?.Stride ?? 0,
-        epilogue.OutputScale,
-        run.Floats(epilogue.Output!.Value),
-        epilogue.Output.Value.Stride);
+    public static Kernels.OpenCL.Families.MatrixEpilogue Bind(MatrixEpilogue epilogue, DeviceRun run, DeviceSlice bias)
+    {
+        Kernels.OpenCL.Families.MatrixEpilogue bound = new(
+            bias,
+            epilogue.ImageVector is { } vector ? run.Floats(vector) : default,
+            epilogue.ImageVector is { } rows && !epilogue.VectorIsShared ? rows.Stride : 0,
+            epilogue.Residual is { } residual ? run.Floats(residual) : default,
+            epilogue.Residual?.Stride ?? 0,
+            epilogue.OutputScale,
+            epilogue.Codes is { } codes ? run.Bytes(codes.Region) : run.Floats(epilogue.Output!.Value),
+            epilogue.Codes?.Channels ?? epilogue.Output!.Value.Stride) { Gated = epilogue.Gated };
+        return epilogue.Codes?.Quantizer is not { } quantizer ? bound : bound with
+        {
+            CodeQuantizer = run.Quantizer(quantizer),
+            CodeInverse = run.ChannelInverse(quantizer),
+            CodesOf = StageStep.Map(epilogue.Codes.Activation),
+            MaxCode = quantizer.MaxCode,
+        };
+    }
 }

@@ -1,5 +1,6 @@
 using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
+using LowBitDiffusion.Kernels.OpenCL.Tuning;
 
 namespace LowBitDiffusion.Execution.Planning;
 
@@ -13,6 +14,15 @@ internal interface IDeviceStep
     /// <param name="model">Weights, shared by all plans of a model.</param>
     /// <param name="tables">Memory that lives as long as the plan.</param>
     void Load(DeviceModel model, DeviceArena tables)
+    {
+    }
+
+    /// <summary>Finds out how the step is fastest, unless that is known. Overwrites the step's memory.</summary>
+    /// <param name="run">Where the step's memory is.</param>
+    /// <param name="queue">A queue that notes times.</param>
+    /// <param name="tuner">What is known.</param>
+    /// <param name="cancellationToken">Checked between measurements.</param>
+    void Tune(DeviceRun run, DeviceQueue queue, TileTuner tuner, CancellationToken cancellationToken)
     {
     }
 

@@ -147,7 +147,7 @@ internal sealed unsafe class PackedModel(ModelWeights weights, KernelTable kerne
         gated ? [.. Enumerable.Range(0, module.OutChannels).Select(place => kernels.QuantizedConv.GatedChannel(place, module.OutChannels))] : null;
 
     /// <summary>Copies rows of equal length in the given order, or as they are.</summary>
-    private static void Reorder<T>(ReadOnlySpan<T> rows, int[]? order, Span<T> ordered)
+    public static void Reorder<T>(ReadOnlySpan<T> rows, int[]? order, Span<T> ordered)
     {
         if (order is null)
         {

@@ -21,7 +21,6 @@ internal sealed class PlanCompiler
     private readonly List<Region> _regions = [];
     private readonly string[] _slots;
     private readonly int _threads;
-    private readonly bool _forDevice;
 
     private Fusion _fusion = null!;
     private PlanPhase _phase;
@@ -29,9 +28,8 @@ internal sealed class PlanCompiler
     private List<(Node Input, Padding Padding, InputQuantizer? Quantizer, Region Region)> _staged = [];
     private Dictionary<(Node Norm, Node? Modulation), NormFold> _folds = [];
 
-    private PlanCompiler(PackedModel model, Graph graph, IEnumerable<Node> observed, int threads, bool forDevice)
+    private PlanCompiler(PackedModel model, Graph graph, IEnumerable<Node> observed, int threads)
     {
-        _forDevice = forDevice;
         _threads = threads;
         _model = model;
         _graph = graph;
@@ -44,9 +42,7 @@ internal sealed class PlanCompiler
     /// <param name="graph">The network for one set of shapes.</param>
     /// <param name="observed">Nodes whose values are shown to the run's observer; they are stored as they are, not fused away.</param>
     /// <param name="threads">Threads that will run it: some kernels need scratch for each.</param>
-    /// <param name="forDevice">Whether it will run on a device, whose layers write floats: neither codes for their readers nor a gate's result.</param>
-    public static ExecutionPlan Compile(PackedModel model, Graph graph, IEnumerable<Node> observed, int threads, bool forDevice = false) =>
-        new PlanCompiler(model, graph, observed, threads, forDevice).Compile();
+    public static ExecutionPlan Compile(PackedModel model, Graph graph, IEnumerable<Node> observed, int threads) => new PlanCompiler(model, graph, observed, threads).Compile();
 
     private ExecutionPlan Compile()
     {
@@ -195,12 +191,12 @@ internal sealed class PlanCompiler
         }
     }
 
-    private bool CanGate(MatrixOp op) => !_forDevice && _model.Module(op) is not null && _model.Kernels.QuantizedConv.CanGate(op.WeightShape[0]);
+    private bool CanGate(MatrixOp op) => _model.Module(op) is not null && _model.Kernels.QuantizedConv.CanGate(op.WeightShape[0]);
 
     // Codes are written at once where all readers want the same ones, without a border, of the value as it is or activated.
     private CodeOutput? CodesOf(Node result)
     {
-        if (_forDevice || _fusion.LayersReading(result) is not { } layers) return null;
+        if (_fusion.LayersReading(result) is not { } layers) return null;
         InputQuantizer? quantizer = null;
         ActivationKind? activation = StageExpression.ForConsumer(layers[0].Inputs[0], _fusion).Activation;
         foreach (Node layer in layers)

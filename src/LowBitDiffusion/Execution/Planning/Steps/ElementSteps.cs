@@ -27,64 +27,75 @@ internal sealed unsafe partial class ElementStep : PlanStep
 
     public override void Run(PlanContext context)
     {
-        TensorShape shape = _node.Shape;
-        RowShape rows = new(shape[0], _output.Rows / shape[0], _output.Channels);
-        RowView output = context.View(_output), x = _inputs.Length > 0 ? context.View(_inputs[0]) : default, y = _inputs.Length > 1 ? context.View(_inputs[1]) : default;
+        RowView output = context.View(_output), x = _inputs.Length > 0 ? context.View(_inputs[0]) : default;
         switch (_node.Op)
         {
-            case AddOp:
-                Arithmetic.Add(context.Pool, rows, x, Second(context), BroadcastOf(_node.Inputs[1]), output);
-                break;
-            case MultiplyOp:
-                Arithmetic.Multiply(context.Pool, rows, x, Second(context), BroadcastOf(_node.Inputs[1]), output);
-                break;
-            case AffineOp op:
-                Arithmetic.Affine(context.Pool, rows, x, op.Factor, op.Offset, output);
-                break;
-            case DivideOp:
-                Arithmetic.Divide(context.Pool, rows, x, y.Data, output);
-                break;
-            case GegluOp:
-                Activations.Geglu(context.Pool, rows, x, output);
-                break;
-            case AveragePoolOp:
-                TensorShape image = _node.Inputs[0].Shape;
-                Resampling.AveragePool(context.Pool, image[0], image[2], image[3], image[1], x, output);
-                break;
-            case ClampOp or ActivationOp { Kind: ActivationKind.Exp }:
-                Map(_node.Op, x, output);
-                break;
-            case UnpatchifyOp op:
-                Unpatchify(op.Patch, x, output);
+            case ActivationOp { Kind: ActivationKind.Exp }:
+                Exp(x, output);
                 break;
             case SelectTokenOp op:
-                SelectToken(op.EndToken, x, y, output);
+                SelectToken(op.EndToken, x, context.View(_inputs[1]), output);
                 break;
             case NearestCodeOp op:
                 NearestCode(op, x, output);
                 break;
             case TimestepEmbeddingOp op:
-                Embeddings.Sinusoidal(x.Data, shape[0], op.Features, op.CosineFirst, op.Shift, output);
+                Embeddings.Sinusoidal(x.Data, _node.Shape[0], op.Features, op.CosineFirst, op.Shift, output);
                 break;
             case FourierEmbeddingOp op:
-                Embeddings.Fourier(x.Data, shape[0], _table, op.Frequencies, output);
+                Embeddings.Fourier(x.Data, _node.Shape[0], _table, op.Frequencies, output);
                 break;
             case EmbeddingOp op:
                 Gather(op, x.Data, output);
                 break;
+            default:
+                Apply<HostElements, RowView>(new HostElements(context, _table, _output.Channels));
+                break;
+        }
+    }
+
+    /// <summary>The operations that have a form on devices too.</summary>
+    private void Apply<TKernels, TRows>(TKernels kernels) where TKernels : IElementKernels<TRows> where TRows : struct
+    {
+        TensorShape shape = _node.Shape;
+        RowShape rows = new(shape[0], _output.Rows / shape[0], _output.Channels);
+        Broadcast broadcast = _inputs.Length > 1 ? BroadcastOf(_node.Inputs[1]) : Broadcast.None;
+        TRows output = kernels.Rows(_output), x = _inputs.Length > 0 ? kernels.Rows(_inputs[0]) : default, y = _inputs.Length > 1 ? kernels.Rows(_inputs[1]) : default;
+        // A vector with one row serves all images.
+        if (broadcast == Broadcast.PerImage && _inputs[1].Rows == 1) y = kernels.Repeated(y);
+        switch (_node.Op)
+        {
+            case AddOp:
+                kernels.Add(rows, x, y, broadcast, output);
+                break;
+            case MultiplyOp:
+                kernels.Multiply(rows, x, y, broadcast, output);
+                break;
+            case DivideOp:
+                kernels.Divide(rows, x, y, output);
+                break;
+            case AffineOp op:
+                kernels.Affine(rows, x, op.Factor, op.Offset, output);
+                break;
+            case ClampOp op:
+                kernels.Clamp(rows, x, op.Minimum, op.Maximum, output);
+                break;
+            case GegluOp:
+                kernels.Geglu(rows, x, output);
+                break;
+            case AveragePoolOp:
+                TensorShape image = _node.Inputs[0].Shape;
+                kernels.AveragePool(rows, image[2], image[3], x, output);
+                break;
+            case UnpatchifyOp op:
+                kernels.Unpatchify(rows, op.Patch, shape[2], shape[3], x, output);
+                break;
             case ParameterOp or ConstantOp:
-                Buffer.MemoryCopy(_table, output.Data, shape.Elements * sizeof(float), shape.Elements * sizeof(float));
+                kernels.Copy(rows, kernels.Table, output);
                 break;
             default:
                 throw new InvalidOperationException($"no kernel for {_node}");
         }
-    }
-
-    // A vector with one row serves all images.
-    private RowView Second(PlanContext context)
-    {
-        RowView view = context.View(_inputs[1]);
-        return BroadcastOf(_node.Inputs[1]) == Broadcast.PerImage && _inputs[1].Rows == 1 ? new RowView(view.Data, 0) : view;
     }
 
     private Broadcast BroadcastOf(Node second)
@@ -104,29 +115,11 @@ internal sealed unsafe partial class ElementStep : PlanStep
     }
 
     // Runs on the few values of an autoencoder's moments.
-    private void Map(Op op, RowView x, RowView output)
+    private void Exp(RowView x, RowView output)
     {
         for (int row = 0; row < _output.Rows; row++)
         {
-            float* from = x.Row(row), to = output.Row(row);
-            for (int c = 0; c < _output.Channels; c++) to[c] = op is ClampOp clamp ? Math.Clamp(from[c], clamp.Minimum, clamp.Maximum) : MathF.Exp(from[c]);
-        }
-    }
-
-    // A token holds its square row by row, the channels of a pixel side by side: in NHWC a row of the square is one run of memory.
-    private void Unpatchify(int patch, RowView x, RowView output)
-    {
-        int channels = _output.Channels, width = _node.Shape[3], height = _node.Shape[2], columns = width / patch, run = patch * channels;
-        for (int n = 0; n < _node.Shape[0]; n++)
-        {
-            for (int row = 0; row < height; row++)
-            {
-                for (int column = 0; column < columns; column++)
-                {
-                    float* from = x.Row((n * (height / patch) + row / patch) * columns + column) + row % patch * run;
-                    Buffer.MemoryCopy(from, output.Row((n * height + row) * width + column * patch), run * sizeof(float), run * sizeof(float));
-                }
-            }
+            for (int c = 0; c < _output.Channels; c++) output.Row(row)[c] = MathF.Exp(x.Row(row)[c]);
         }
     }
 

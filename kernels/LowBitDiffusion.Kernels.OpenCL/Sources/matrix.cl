@@ -1,0 +1,79 @@
+// What convolutions have in common, whatever they multiply: where a row of the output begins in the padded NHWC image, and what happens to its sums before they are stored.
+//
+//    v += bias      v += image vector      v += residual      v *= factor
+//    v  = v[2i]·gelu(v[2i + 1])                                           with GATED: columns are channel, gate, channel, gate …, and half as many are stored
+//    code = clamp(round_half_even(activation(v)·inv) + z, 0, maxCode)     with CODES, the number of the activation: where layers that read codes are all that reads the result
+
+typedef struct {
+    int rows, columns, paddedColumns;
+    int outHeight, outWidth, height, width, channels, stride;
+} Geometry;
+
+typedef struct {
+    int imageVectorStride, residualStride, outputStride, maxCode;
+    float outputScale;
+} Epilogue;
+
+#define EPILOGUE_PLACES \
+    PLACE(const float, bias), PLACE(const float, imageVector), PLACE(const float, residual), PLACE(OUTPUT, output), PLACE(const float, codeQuantizer), PLACE(const float, codeInverse)
+#define PASS_EPILOGUE PASS(bias), PASS(imageVector), PASS(residual), PASS(output), PASS(codeQuantizer), PASS(codeInverse)
+#ifdef CODES
+#define OUTPUT uchar
+#else
+#define OUTPUT float
+#endif
+
+// Where the first pixel under the kernel lies for a row of the output.
+inline int cornerOf(int row, const Geometry m) {
+    const int image = row / (m.outHeight * m.outWidth), pixel = row - image * m.outHeight * m.outWidth, y = pixel / m.outWidth, x = pixel - y * m.outWidth;
+    return ((image * m.height + y * m.stride) * m.width + x * m.stride) * m.channels;
+}
+
+// The rows of an item one after the other. Where V is large (processors) the loop stays one: unrolled it takes a compiler seconds and gains nothing.
+#if V < 8
+#define FINISH_ROWS(values) for (int r = 0; r < ROWS; r++) finish(values[r], firstRow + r, column, m, PASS_EPILOGUE, e);
+#else
+#define FINISH_ROWS(values)                                                                                               \
+    REAL finished[ROWS];                                                                                                  \
+    for (int r = 0; r < ROWS; r++) finished[r] = values[r];                                                               \
+    _Pragma("unroll 1") for (int r = 0; r < ROWS; r++) finish(finished[r], firstRow + r, column, m, PASS_EPILOGUE, e);
+#endif
+
+// Finishes and stores V columns of a row.
+inline void finish(REAL value, int row, int column, const Geometry m, EPILOGUE_PLACES, const Epilogue e) {
+    if (row >= m.rows || column >= m.columns) return;
+    int count = min(V, m.columns - column);
+    if (IS_GIVEN(bias)) {
+        OPEN(const float, bias);
+        value = value + loadFirst(bias + column, count);
+    }
+    if (IS_GIVEN(imageVector)) {
+        OPEN(const float, imageVector);
+        value = value + loadFirst(imageVector + (size_t)(row / (m.outHeight * m.outWidth)) * e.imageVectorStride + column, count);
+    }
+    if (IS_GIVEN(residual)) {
+        OPEN(const float, residual);
+        value = value + loadFirst(residual + (size_t)row * e.residualStride + column, count);
+    }
+    value = value * e.outputScale;
+#ifdef GATED
+    float lanes[V], gates[V];
+    STORE(value, lanes);
+    STORE(gelu(value), gates);
+    for (int i = 0; i < V / 2; i++) lanes[i] = lanes[2 * i] * gates[2 * i + 1];
+    value = LOAD(lanes);
+    column /= 2;
+    count /= 2;
+#endif
+    const size_t to = (size_t)row * e.outputStride + column;
+#ifdef CODES
+    OPEN(uchar, output);
+    OPEN(const float, codeQuantizer);
+    OPEN(const float, codeInverse);
+    const REAL inverse = IS_GIVEN(codeInverse) ? loadFirst(codeInverse + column, count) : (REAL)codeQuantizer[0];
+    storeFirstBytes(codeOf(activate(CODES, value) * inverse, (REAL)codeQuantizer[4], e.maxCode), output + to, count);
+#else
+    OPEN(float, output);
+    storeFirst(value, output + to, count);
+#endif
+}
