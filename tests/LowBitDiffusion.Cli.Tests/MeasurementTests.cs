@@ -15,7 +15,7 @@ public sealed class MeasurementTests
         Assert.That(result.Json.GetProperty("peak_resident_bytes").GetInt64(), Is.GreaterThan(1 << 20));
         Assert.That(result.Json.GetProperty("foretold_bytes").GetInt64(), Is.GreaterThan(1 << 20));
         JsonElement model = result.Json.GetProperty("models")[0];
-        foreach (string figure in new[] { "load_seconds", "first_image_seconds", "step_p50_seconds", "step_p95_seconds", "images_per_second" })
+        foreach (string figure in new[] { "load_seconds", "start_to_first_step_seconds", "first_image_seconds", "step_p50_seconds", "step_p95_seconds", "images_per_second" })
             Assert.That(model.GetProperty("result").GetProperty(figure).GetDouble(), Is.Positive, figure);
         Assert.That(model.GetProperty("outside_operations").GetDouble(), Is.InRange(0, 0.9));
         Assert.That(model.GetProperty("operations").EnumerateArray().Sum(o => o.GetProperty("share").GetDouble()), Is.EqualTo(1).Within(1e-6), "shares of a step");
@@ -24,10 +24,25 @@ public sealed class MeasurementTests
     [Test]
     public async Task Bench_measures_a_published_network_without_its_weights()
     {
-        LbdResult result = await Lbd.SucceedAsync("bench", "--architecture", "ddpm-cifar10", "--steps", "1", "--json");
+        LbdResult result = await Lbd.SucceedAsync("bench", "--architecture", "ddpm-cifar10", "--steps", "2", "--json");
 
         Assert.That(result.Json.GetProperty("start_to_first_step_seconds").GetDouble(), Is.GreaterThan(result.Json.GetProperty("first_step_seconds").GetDouble()));
         Assert.That(result.Json.GetProperty("outside_operations").GetDouble(), Is.InRange(0, 0.5));
+        Assert.That(result.Json.GetProperty("steps").GetInt32(), Is.EqualTo(2));
+        double best = result.Json.GetProperty("best_seconds").GetDouble();
+        Assert.That(best, Is.Positive.And.LessThanOrEqualTo(result.Json.GetProperty("step_minimum_seconds").GetDouble()), "every operation's fastest call, added up");
+        Assert.That(result.Json.GetProperty("operations").EnumerateArray().Sum(o => o.GetProperty("best_seconds_per_step").GetDouble()), Is.EqualTo(best).Within(1e-9));
+    }
+
+    [Test]
+    public async Task Bench_measures_the_denoiser_of_a_folder_alone_as_its_files_have_it()
+    {
+        LbdResult result = await Lbd.SucceedAsync("bench", "--architecture", SharedModels.Quantized, "--steps", "1", "--json");
+
+        Assert.That(result.Json.GetProperty("precision").GetString(), Is.EqualTo("as stored"));
+        Assert.That(result.Json.GetProperty("operations").EnumerateArray().Select(o => o.GetProperty("kind").GetString()), Has.Some.EndsWith(" w4a8"));
+        LbdResult refused = await Lbd.RunAsync(["bench", "--architecture", SharedModels.Quantized, "--weights", "w8a8"]);
+        Assert.That($"{refused.ExitCode} {refused.Error}", Does.StartWith("2 ").And.Contain("--weights"));
     }
 
     [TestCase("sd15", "64", "does not decode")]

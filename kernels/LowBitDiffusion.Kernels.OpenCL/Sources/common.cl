@@ -94,53 +94,37 @@ inline REAL exponential(REAL x) {
     return scaleByPowerOfTwo((r * r * q + r) + 1.0f, n);
 }
 
-inline REAL saturate(REAL x, REAL y, float bound) {
-    y = y < -1.0f ? (REAL)-1.0f : y;
-    y = y > 1.0f ? (REAL)1.0f : y;
-    return fabs(x) >= bound ? copysign((REAL)1.0f, x) : y;
+// (a0 + a1 t) + (a2 + a3 t) t^2 + (a4 + a5 t) t^4, in the processor's order.
+inline REAL polynomial(REAL t, REAL t2, REAL t4, float a0, float a1, float a2, float a3, float a4, float a5) {
+    return ((a1 * t + a0) + (a3 * t + a2) * t2) + (a5 * t + a4) * t4;
 }
 
-inline REAL hyperbolicTangent(REAL x) {
-    const REAL t = x * x;
-    REAL p = -1.2203467403271162e-11f;
-    p = p * t + 3.058501718555817e-08f;
-    p = p * t + 2.8007454602629878e-05f;
-    p = p * t + 0.0038683274760842323f;
-    p = p * t + 0.1367991417646408f;
-    p = p * t + 1.0f;
-    REAL q = 1.2873663308710093e-06f;
-    q = q * t + 0.0003938630688935518f;
-    q = q * t + 0.027245838195085526f;
-    q = q * t + 0.4701324701309204f;
-    q = q * t + 1.0f;
-    return saturate(x, (x * p) / q, 9.02f);
+// The normal distribution.
+inline REAL phi(REAL x) {
+    const REAL c = clamp(x, -5.68f, 5.68f), t = c * c, t2 = t * t, t4 = t2 * t2;
+    const REAL p = polynomial(t, t2, t4, 0.3989422023296356f, 0.03400003910064697f, 0.004687428940087557f, 0.0001706534094410017f, 6.390713679138571e-06f, 2.275675470286842e-08f);
+    const REAL q = polynomial(t, t2, t4, 1.0f, 0.25189095735549927f, 0.028733469545841217f, 0.0018940059235319495f, 7.439327600877732e-05f, 1.200861902361794e-06f);
+    const REAL y = 0.5f + (c * p) / q;
+    return y < 0.0f ? (REAL)0.0f : y;
 }
 
-inline REAL errorFunction(REAL x) {
-    const REAL t = x * x;
-    REAL p = 2.041967036348069e-06f;
-    p = p * t + 0.0002848086296580732f;
-    p = p * t + 0.003779618302360177f;
-    p = p * t + 0.052790313959121704f;
-    p = p * t + 0.19078406691551208f;
-    p = p * t + 1.1283791065216064f;
-    REAL q = 3.8004036468919367e-05f;
-    q = q * t + 0.0011652145767584443f;
-    q = q * t + 0.014997456222772598f;
-    q = q * t + 0.11425761878490448f;
-    q = q * t + 0.5024107098579407f;
-    q = q * t + 1.0f;
-    return saturate(x, (x * p) / q, 3.93f);
+// Its approximation by tanh.
+inline REAL phiTanh(REAL x) {
+    const REAL c = clamp(x, -5.11f, 5.11f), t = c * c, t2 = t * t, t4 = t2 * t2;
+    const REAL p = polynomial(t, t2, t4, 0.39894232153892517f, 0.029981302097439766f, 0.003612260101363063f, 0.0001299885188927874f, 7.043353434710298e-06f, 2.439769808404435e-08f);
+    const REAL q = polynomial(t, t2, t4, 1.0f, 0.24264465272426605f, 0.024121727794408798f, 0.0012791940243914723f, 7.473042933270335e-05f, 1.3257315458758967e-06f);
+    const REAL y = 0.5f + (c * p) / q;
+    return y < 0.0f ? (REAL)0.0f : y;
 }
 
-inline REAL gelu(REAL x) { return 0.5f * x * (1.0f + errorFunction(x * 0.70710678f)); }
+inline REAL gelu(REAL x) { return x * phi(x); }
 
 // In the order of the enumeration Activation.
 inline REAL activate(int kind, REAL x) {
     switch (kind) {
         case 1: return x / (1.0f + exponential(0.0f - x));
         case 2: return gelu(x);
-        case 3: return 0.5f * x * (1.0f + hyperbolicTangent(0.79788456f * (x + 0.044715f * (x * x * x))));
+        case 3: return x * phiTanh(x);
         case 4: return x / (1.0f + exponential(0.0f - x * 1.702f));
         default: return x;
     }

@@ -11,7 +11,7 @@ namespace LowBitDiffusion.Kernels.Attention;
 /// <code>
 ///   q̂[i] = b(q[i])      k̂[j] = b(k[j] − k̄)      v̂[j] = b(v[j] − v̄)      k̄ = mean of the keys, v̄ = middle of the values' range, per channel
 /// </code>
-/// then for each block of 144 keys, with a = scale·log₂e and m, c, O, l the query's running maximum, offset, output and sum of weights,
+/// then for each block of 240 keys, with a = scale·log₂e and m, c, O, l the query's running maximum, offset, output and sum of weights,
 /// <code>
 ///   s[j] = Σ q̂·k̂[j]     m′ = max(m, max s)      c′ = −m′·a      p[j] = b(255·2^fma(s[j], a, c′))      γ = 2^(c′ − c)
 ///   O = fma(O, γ, Σ p·v̂)                         l = fma(l, γ, Σ p)                                      output = O·(1/l) + v̄

@@ -13,7 +13,7 @@ namespace LowBitDiffusion.Kernels.Attention;
 ///   k̂[j] = u8(k[j] − k̄, Mk[j]) − 128      b[j] = Mk[j]/127,  Mk[j] = max|k[j] − k̄|       one per key; k̄ = mean of the keys, per channel
 ///   v̂[j] = u8(v[j] − v̄, Mv) − 128         d = Mv/127                                     one per channel; v̄ ± Mv is the channel's range
 /// </code>
-/// Then for each block of 144 keys, with m, c, O, l the query's running maximum, offset, output and sum of weights,
+/// Then for each block of 240 keys, with m, c, O, l the query's running maximum, offset, output and sum of weights,
 /// <code>
 ///   S[j] = Σ q̂·k̂[j] − 128·Σ k̂[j]        f[j] = float(S[j])·b[j]      m′ = max(m, max f)      c′ = −m′·a
 ///   p[j] = round(255·2^fma(f[j], a, c′))  0 … 255                     γ = 2^(c′ − c)

@@ -18,8 +18,8 @@ internal readonly struct Int8AttentionLayout
     /// <summary>Queries of a tile: two vectors of 512 bits.</summary>
     public const int QueryTile = 32;
 
-    /// <summary>Keys of a block, twelve tiles of twelve: its scores, 18 KB, stay in the first-level cache.</summary>
-    public const int KeyBlock = 144;
+    /// <summary>Keys of a block, twenty tiles of twelve: its scores, 30 KB, stay in the caches next to the registers, and what a block costs beside its products (calls, maxima) comes seldom.</summary>
+    public const int KeyBlock = 240;
 
     /// <summary>Channels that one step of the statistics covers.</summary>
     public const int StatisticsWidth = 64;

@@ -48,7 +48,7 @@ internal static unsafe class Int8Rows<TSimd, TVector> where TSimd : struct, ISim
         for (int i = 0; i < count; i += TS.Count)
         {
             int at = Math.Min(i, count - TS.Count);
-            TS.StoreBytes(codes + at, TS.RoundToEven(TS.FusedMultiplyAdd(Load<TS, TV>(row, means, at), TS.Create(inverse), TS.Create(128))));
+            TS.StoreCodes(codes + at, TS.FusedMultiplyAdd(Load<TS, TV>(row, means, at), TS.Create(inverse), TS.Create(128)), 0, byte.MaxValue);
         }
     }
 

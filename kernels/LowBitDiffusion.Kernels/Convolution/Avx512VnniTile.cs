@@ -150,7 +150,7 @@ internal sealed unsafe class Avx512VnniTile
         _code.Jump(Condition.NotEqual, tile);
     }
 
-    /// <summary>Asks for the tile's part of the output while there is still much to do: large outputs lie far away when they are stored.</summary>
+    /// <summary>Asks for the tile's part of the output and of the residual while there is still much to do: large ones lie far away when they are needed.</summary>
     private void WritePrefetch()
     {
         _code.Remark("the output's lines");
@@ -160,6 +160,16 @@ internal sealed unsafe class Avx512VnniTile
             for (int half = 0; half < _halves; half++) _code.Prefetchw(new Address(Gpr.Rax, half * 64));
             _code.Add(Gpr.Rax, At(&_arguments->OutputStride));
         }
+
+        _code.Remark("the residual's lines");
+        Label noResidual = Unless(&_arguments->Residual, Gpr.Rax);
+        for (int row = 0; row < _rows; row++)
+        {
+            for (int half = 0; half < _halves; half++) _code.Prefetcht0(new Address(Gpr.Rax, half * 64));
+            _code.Add(Gpr.Rax, At(&_arguments->ResidualStride));
+        }
+
+        _code.Bind(noResidual);
     }
 
     /// <summary>The sums of one segment: kernel rows × runs × groups of four.</summary>

@@ -1,7 +1,7 @@
 using System.Numerics;
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using LowBitDiffusion.Kernels.Memory;
+using LowBitDiffusion.Kernels.Numerics;
 
 namespace LowBitDiffusion.Kernels.Convolution;
 
@@ -28,18 +28,8 @@ public sealed unsafe class PackedWeights : IDisposable
         }
 
         _memory = new NativeBuffer(Plan.TotalBytes);
-        using NativeBuffer ordered = new((nuint)shape.Depth);
-        for (int o = 0; o < shape.OutChannels; o++)
-        {
-            OrderByPosition(codes.Slice(o * shape.Depth, shape.Depth), shape.Taps, new Span<sbyte>(ordered.Pointer, shape.Depth));
-            for (int s = 0; s < ranges.Length; s++)
-            {
-                sbyte first = nibbles ? lowest[(s * shape.OutChannels) + o] : (sbyte)0;
-                if (nibbles) Lowest(s)[o] = first;
-                WeightSums(s)[o] = PackChannel((sbyte*)ordered.Pointer, s, o, first);
-            }
-        }
-
+        using NativeBuffer rows = new((nuint)kernel.PanelWidth * (nuint)Plan.Groups * 4);
+        for (int panel = 0; panel < Plan.Panels; panel++) PackPanel(codes, panel, lowest, (sbyte*)rows.Pointer);
         for (int s = 0; s < ranges.Length; s++)
         {
             weightScales.Slice(s * shape.OutChannels, shape.OutChannels).CopyTo(new Span<float>(Scales(s), shape.OutChannels));
@@ -121,50 +111,92 @@ public sealed unsafe class PackedWeights : IDisposable
         return (low, high);
     }
 
-    /// <summary>[channel][position] → [position][channel], the order in which the input lies.</summary>
-    private static void OrderByPosition(ReadOnlySpan<sbyte> filter, int taps, Span<sbyte> ordered)
-    {
-        int channels = filter.Length / taps;
-        for (int tap = 0; tap < taps; tap++)
-        {
-            Span<sbyte> target = ordered.Slice(tap * channels, channels);
-            for (int c = 0, i = tap; c < target.Length; c++, i += taps) target[c] = filter[i];
-        }
-    }
-
     /// <summary>
-    /// Spreads one output channel's codes of a segment over its panel, four at a time, as distances from <paramref name="lowest"/> (0: as they are), and returns
-    /// their sum.
+    /// Output channels become rows in the order in which K is walked; then the panel is those rows turned over, four codes at a time.
+    /// <code>
+    ///   codes [channel][position]  →  rows [P][K/4][4], groups filled up with 0  →  distances from the lowest, two rows a byte  →  panel [K/4][P or P/2][4]
+    /// </code>
     /// </summary>
-    private int PackChannel(sbyte* ordered, int segment, int channel, int lowest)
+    private void PackPanel(ReadOnlySpan<sbyte> codes, int panel, sbyte[] lowest, sbyte* rows)
     {
-        const uint Signs = 0x80808080;
-        SegmentPlan plan = Plan.Segments[segment];
-        int panelWidth = Kernel.PanelWidth, lanes = Plan.Nibbles ? panelWidth / 2 : panelWidth;
-        int column = channel % panelWidth;
-        uint offset = (uint)-lowest * 0x01010101u, kept = Plan.Nibbles ? 0x0F0F0F0Fu : uint.MaxValue;
-        int shift = column >= lanes ? 4 : 0;
-        uint* target = (uint*)Codes(channel / panelWidth, segment) + (column % lanes);
-        int sum = 0;
-        for (int row = 0; row < Shape.KernelHeight; row++)
+        int width = Kernel.PanelWidth, length = Plan.Groups * 4, first = panel * width;
+        new Span<sbyte>(rows, width * length).Clear();
+        for (int o = first; o < Math.Min(first + width, Shape.OutChannels); o++)
         {
-            for (int run = 0; run < plan.Columns; run++)
+            sbyte* row = rows + ((nint)(o - first) * length);
+            Order(codes.Slice(o * Shape.Depth, Shape.Depth), row);
+            for (int s = 0; s < Plan.Segments.Length; s++)
             {
-                sbyte* codes = ordered + ((((nint)row * Shape.KernelWidth) + run) * Shape.InChannels) + plan.Start;
-                for (int j = 0; j < plan.Length; j += 4, target += lanes)
-                {
-                    // Reading over the end is safe (the buffer has slack) and what was read there is dropped: a group is filled up with zero weights.
-                    uint group = Unsafe.ReadUnaligned<uint>(codes + j);
-                    if (plan.Length - j < 4) group &= (1u << (8 * (plan.Length - j))) - 1;
-                    // Four additions of bytes at once: the sign bits apart, so that nothing carries into the next byte.
-                    group = ((group & ~Signs) + (offset & ~Signs)) ^ ((group ^ offset) & Signs);
-                    *target |= (group & kept) << shift;
-                }
-
-                for (int j = 0; j < plan.Length; j++) sum += codes[j];
+                SegmentPlan plan = Plan.Segments[s];
+                Span<sbyte> segment = new(row + (plan.FirstGroup * 4), Shape.KernelHeight * plan.Columns * plan.Groups * 4);
+                WeightSums(s)[o] = Sum(segment);
+                if (!Plan.Nibbles) continue;
+                sbyte least = lowest[(s * Shape.OutChannels) + o];
+                Lowest(s)[o] = least;
+                Subtract(segment, least);
             }
         }
 
+        int lanes = Plan.Nibbles ? width / 2 : width;
+        if (Plan.Nibbles)
+        {
+            uint* low = (uint*)rows, high = (uint*)(rows + ((nint)lanes * length));
+            for (nint i = 0; i < (nint)lanes * Plan.Groups; i++) low[i] |= high[i] << 4;
+        }
+
+        Matrices.Transpose((float*)rows, Plan.Groups, lanes, Plan.Groups, (float*)Codes(panel, 0), lanes);
+    }
+
+    /// <summary>One output channel's codes, run after run; what fills up the last group of a run stays as it is.</summary>
+    private void Order(ReadOnlySpan<sbyte> filter, sbyte* row)
+    {
+        int taps = Shape.Taps;
+        fixed (sbyte* source = filter)
+        {
+            for (int s = 0; s < Plan.Segments.Length; s++)
+            {
+                SegmentPlan plan = Plan.Segments[s];
+                (int start, int count) = Plan.Ranges[s];
+                for (int tap = 0; tap < taps; tap++)
+                {
+                    // The taps of a kernel row are one run, or one each.
+                    (int y, int x) = Math.DivRem(tap, Shape.KernelWidth);
+                    int run = plan.Columns == 1 ? y : tap, within = plan.Columns == 1 ? x * count : 0;
+                    sbyte* to = row + (((nint)plan.FirstGroup + ((nint)run * plan.Groups)) * 4) + within, from = source + ((nint)start * taps) + tap;
+                    if (taps == 1) new Span<sbyte>(from, count).CopyTo(new Span<sbyte>(to, count));
+                    else for (nint c = 0; c < count; c++) to[c] = from[c * taps];
+                }
+            }
+        }
+    }
+
+    private static int Sum(ReadOnlySpan<sbyte> codes)
+    {
+        // Sums of so many pairs of codes fit 16 bits.
+        const int Most = 128;
+        int sum = 0;
+        while (codes.Length >= Vector<sbyte>.Count)
+        {
+            int vectors = Math.Min(codes.Length / Vector<sbyte>.Count, Most);
+            Vector<short> part = Vector<short>.Zero;
+            foreach (Vector<sbyte> vector in MemoryMarshal.Cast<sbyte, Vector<sbyte>>(codes[..(vectors * Vector<sbyte>.Count)]))
+            {
+                Vector.Widen(vector, out Vector<short> lower, out Vector<short> upper);
+                part += lower + upper;
+            }
+
+            Vector.Widen(part, out Vector<int> left, out Vector<int> right);
+            sum += Vector.Sum(left + right);
+            codes = codes[(vectors * Vector<sbyte>.Count)..];
+        }
+
+        foreach (sbyte code in codes) sum += code;
         return sum;
+    }
+
+    private static void Subtract(Span<sbyte> codes, sbyte least)
+    {
+        foreach (ref Vector<sbyte> vector in MemoryMarshal.Cast<sbyte, Vector<sbyte>>(codes)) vector -= new Vector<sbyte>(least);
+        foreach (ref sbyte code in codes[(codes.Length / Vector<sbyte>.Count * Vector<sbyte>.Count)..]) code -= least;
     }
 }

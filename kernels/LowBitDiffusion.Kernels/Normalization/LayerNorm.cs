@@ -109,7 +109,7 @@ public static unsafe class LayerNorm
                 Moments.OfRow<TWide, TDoubles>(input.Row(row), shape.Channels, lanes, out double sum, out double square);
                 (float mean, float inverseDeviation) = Fold(sum, square, shape.Channels, epsilon);
                 StagingRange range = new() { Source = input.Row(row), Factor = weight, Offset = bias, Mean = mean, InverseDeviation = inverseDeviation };
-                StagingRow<RowNormalization, IdentityActivation, Floats, float>.Write<TSimd, TVector>(range, output.Row(row), shape.Channels);
+                StagingRow<RowNormalization, IdentityActivation, Floats, float>.Write<TSimd, TVector>(range, output.Row(row), shape.Channels, 1, 0);
             }
         }
     }

@@ -31,11 +31,7 @@ internal readonly struct GeluActivation : IActivation
 {
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Invoke<TSimd, TVector>(TVector x) where TSimd : struct, ISimd<TVector> where TVector : struct
-    {
-        TVector erf = Functions.Erf<TSimd, TVector>(TSimd.Multiply(x, TSimd.Create(0.70710678f)));
-        return TSimd.Multiply(TSimd.Multiply(TSimd.Create(0.5f), x), TSimd.Add(TSimd.Create(1), erf));
-    }
+    public static TVector Invoke<TSimd, TVector>(TVector x) where TSimd : struct, ISimd<TVector> where TVector : struct => TSimd.Multiply(x, Functions.Phi<TSimd, TVector>(x));
 }
 
 /// <summary><see cref="Activation.GeluTanh"/>.</summary>
@@ -43,12 +39,7 @@ internal readonly struct GeluTanhActivation : IActivation
 {
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Invoke<TSimd, TVector>(TVector x) where TSimd : struct, ISimd<TVector> where TVector : struct
-    {
-        TVector cube = TSimd.Multiply(TSimd.Multiply(x, x), x);
-        TVector inner = TSimd.Multiply(TSimd.Create(0.79788456f), TSimd.Add(x, TSimd.Multiply(TSimd.Create(0.044715f), cube)));
-        return TSimd.Multiply(TSimd.Multiply(TSimd.Create(0.5f), x), TSimd.Add(TSimd.Create(1), Functions.Tanh<TSimd, TVector>(inner)));
-    }
+    public static TVector Invoke<TSimd, TVector>(TVector x) where TSimd : struct, ISimd<TVector> where TVector : struct => TSimd.Multiply(x, Functions.PhiTanh<TSimd, TVector>(x));
 }
 
 /// <summary><see cref="Activation.QuickGelu"/>, as x/(1 + e^(−1.702x)).</summary>

@@ -20,8 +20,8 @@ internal unsafe interface ISimd<TVector> where TVector : struct
     /// <summary>Unaligned store.</summary>
     static abstract void Store(float* destination, TVector value);
 
-    /// <summary>Stores whole numbers 0 … 255 as bytes.</summary>
-    static abstract void StoreBytes(byte* destination, TVector value);
+    /// <summary>Stores <c>clamp(round_half_even(x) + zeroPoint, 0, maxCode)</c> as bytes; what is not a number becomes 0.</summary>
+    static abstract void StoreCodes(byte* destination, TVector x, int zeroPoint, int maxCode);
 
     /// <summary>x + y.</summary>
     static abstract TVector Add(TVector x, TVector y);
@@ -52,12 +52,6 @@ internal unsafe interface ISimd<TVector> where TVector : struct
 
     /// <summary>|x|.</summary>
     static abstract TVector Abs(TVector x);
-
-    /// <summary>|magnitude| with the sign of <paramref name="sign"/>.</summary>
-    static abstract TVector CopySign(TVector magnitude, TVector sign);
-
-    /// <summary>x ≥ bound ? then : otherwise.</summary>
-    static abstract TVector SelectAtLeast(TVector x, TVector bound, TVector then, TVector otherwise);
 
     /// <summary>Nearest whole number, halves to the even one.</summary>
     static abstract TVector RoundToEven(TVector x);

@@ -22,7 +22,8 @@ internal readonly unsafe struct Simd1 : ISimd<float>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreBytes(byte* destination, float value) => *destination = (byte)(int)value;
+    public static void StoreCodes(byte* destination, float x, int zeroPoint, int maxCode) =>
+        *destination = (byte)Math.Clamp((int)RoundToEven(Min(Max(x, -65536f), 65536f)) + zeroPoint, 0, maxCode);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -59,14 +60,6 @@ internal readonly unsafe struct Simd1 : ISimd<float>
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Abs(float x) => MathF.Abs(x);
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float CopySign(float magnitude, float sign) => MathF.CopySign(magnitude, sign);
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float SelectAtLeast(float x, float bound, float then, float otherwise) => x >= bound ? then : otherwise;
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -25,9 +25,12 @@ internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreBytes(byte* destination, Vector128<float> value)
+    public static void StoreCodes(byte* destination, Vector128<float> x, int zeroPoint, int maxCode)
     {
-        Vector128<int> codes = Vector128.ConvertToInt32(value);
+        // The order of the operands takes what is not a number to the lower bound.
+        x = Min(Max(x, Vector128.Create(-65536f)), Vector128.Create(65536f));
+        Vector128<int> codes = Vector128.ConvertToInt32(RoundToEven(x)) + Vector128.Create(zeroPoint);
+        codes = Vector128.Min(Vector128.Max(codes, Vector128<int>.Zero), Vector128.Create(maxCode));
         Vector128<ushort> words = Vector128.Narrow(codes.AsUInt32(), codes.AsUInt32());
         *(uint*)destination = Vector128.Narrow(words, words).AsUInt32().ToScalar();
     }
@@ -70,15 +73,6 @@ internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> Abs(Vector128<float> x) => Vector128.Abs(x);
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> CopySign(Vector128<float> magnitude, Vector128<float> sign) => Vector128.CopySign(magnitude, sign);
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> SelectAtLeast(Vector128<float> x, Vector128<float> bound, Vector128<float> then, Vector128<float> otherwise) =>
-        Vector128.ConditionalSelect(Vector128.GreaterThanOrEqual(x, bound), then, otherwise);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -24,9 +24,11 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreBytes(byte* destination, Vector256<float> value)
+    public static void StoreCodes(byte* destination, Vector256<float> x, int zeroPoint, int maxCode)
     {
-        Vector256<int> codes = Avx.ConvertToVector256Int32(value);
+        // Conversion rounds by itself and turns what is not a number, or too small, into the least integer.
+        Vector256<int> codes = Avx2.Add(Avx.ConvertToVector256Int32(Avx.Min(Vector256.Create(65536f), x)), Vector256.Create(zeroPoint));
+        codes = Avx2.Min(Avx2.Max(codes, Vector256<int>.Zero), Vector256.Create(maxCode));
         Vector128<ushort> words = Sse41.PackUnsignedSaturate(codes.GetLower(), codes.GetUpper());
         *(ulong*)destination = Sse2.PackUnsignedSaturate(words.AsInt16(), words.AsInt16()).AsUInt64().ToScalar();
     }
@@ -66,16 +68,6 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Abs(Vector256<float> x) => Avx.AndNot(Vector256.Create(-0f), x);
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> CopySign(Vector256<float> magnitude, Vector256<float> sign) =>
-        Avx.Or(Avx.AndNot(Vector256.Create(-0f), magnitude), Avx.And(Vector256.Create(-0f), sign));
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> SelectAtLeast(Vector256<float> x, Vector256<float> bound, Vector256<float> then, Vector256<float> otherwise) =>
-        Avx.BlendVariable(otherwise, then, Avx.CompareGreaterThanOrEqual(x, bound));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

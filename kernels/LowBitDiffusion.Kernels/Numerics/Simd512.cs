@@ -25,8 +25,12 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreBytes(byte* destination, Vector512<float> value) =>
-        Avx512F.ConvertToVector128Byte(Avx512F.ConvertToVector512Int32(value)).Store(destination);
+    public static void StoreCodes(byte* destination, Vector512<float> x, int zeroPoint, int maxCode)
+    {
+        // Conversion rounds by itself and turns what is not a number, or too small, into the least integer. Integers leave the units alone that add floats, which are the busiest.
+        Vector512<int> codes = Avx512F.Add(Avx512F.ConvertToVector512Int32(Avx512F.Min(Vector512.Create(65536f), x)), Vector512.Create(zeroPoint));
+        Avx512F.ConvertToVector128Byte(Avx512F.Min(Avx512F.Max(codes, Vector512<int>.Zero), Vector512.Create(maxCode))).Store(destination);
+    }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -63,16 +67,6 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Abs(Vector512<float> x) => Avx512DQ.AndNot(Vector512.Create(-0f), x);
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> CopySign(Vector512<float> magnitude, Vector512<float> sign) =>
-        Avx512DQ.Or(Avx512DQ.AndNot(Vector512.Create(-0f), magnitude), Avx512DQ.And(Vector512.Create(-0f), sign));
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> SelectAtLeast(Vector512<float> x, Vector512<float> bound, Vector512<float> then, Vector512<float> otherwise) =>
-        Avx512F.BlendVariable(otherwise, then, Avx512F.CompareGreaterThanOrEqual(x, bound));
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using LowBitDiffusion.Kernels.Numerics;
 using LowBitDiffusion.Kernels.Threading;
 
@@ -81,43 +80,50 @@ internal readonly unsafe struct StagingBody<TSimd, TVector, TNormalization, TAct
 
     private void WriteRow(TElement* destination, int image, nint sourceRow)
     {
+        nint first = sourceRow * _job.SourceWidth;
+        if (_job.Width == _job.SourceWidth)
+        {
+            WritePixels(destination, image, first, _job.Width);
+            return;
+        }
+
         int previous = -1, channels = _job.Channels;
         for (int x = 0; x < _job.Width; x++, destination += channels)
         {
             int sourceX = Source(x, _job.SourceWidth, _job.Width);
-            if (sourceX == previous)
-            {
-                Buffer.MemoryCopy(destination - channels, destination, channels * sizeof(TElement), channels * sizeof(TElement));
-                continue;
-            }
-
+            if (sourceX == previous) Buffer.MemoryCopy(destination - channels, destination, channels * sizeof(TElement), channels * sizeof(TElement));
+            else WritePixels(destination, image, first + sourceX, 1);
             previous = sourceX;
-            nint pixel = sourceRow * _job.SourceWidth + sourceX;
-            int split = _job.SplitChannel == 0 ? channels : _job.SplitChannel;
-            for (int start = 0, end; start < channels; start = end)
-            {
-                end = start < _job.FirstChannels ? _job.FirstChannels : channels;
-                if (start < split) end = Math.Min(end, split);
-                WriteRange(destination + start, image, pixel, start, end - start, start < split ? _job.Quantizer : _job.SplitQuantizer);
-            }
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void WriteRange(TElement* destination, int image, nint pixel, int start, int count, ChannelQuantizer quantizer)
+    private void WritePixels(TElement* destination, int image, nint pixel, int pixels)
     {
+        int channels = _job.Channels, split = _job.SplitChannel == 0 ? channels : _job.SplitChannel;
+        for (int start = 0, end; start < channels; start = end)
+        {
+            end = start < _job.FirstChannels ? _job.FirstChannels : channels;
+            if (start < split) end = Math.Min(end, split);
+            WriteRange(destination + start, image, pixel, pixels, start, end - start, start < split ? _job.Quantizer : _job.SplitQuantizer);
+        }
+    }
+
+    private void WriteRange(TElement* destination, int image, nint pixel, int pixels, int start, int count, ChannelQuantizer quantizer)
+    {
+        bool ofFirst = start < _job.FirstChannels;
         StagingRange range = new()
         {
-            Source = start < _job.FirstChannels ? _job.First.Row(pixel) + start : _job.Second.Row(pixel) + (start - _job.FirstChannels),
+            Source = ofFirst ? _job.First.Row(pixel) + start : _job.Second.Row(pixel) + (start - _job.FirstChannels),
+            SourceStride = ofFirst ? _job.First.Stride : _job.Second.Stride,
+            Means = _job.RowMean == null ? null : _job.RowMean + pixel,
+            InverseDeviations = _job.RowMean == null ? null : _job.RowInverseDeviation + pixel,
             Factor = _job.Factor == null ? null : _job.Factor + image * _job.AffineStride + start,
             Offset = _job.Offset == null ? null : _job.Offset + image * _job.AffineStride + start,
             InverseScales = _job.InverseScales == null ? null : _job.InverseScales + start,
-            Mean = _job.RowMean == null ? 0 : _job.RowMean[pixel],
-            InverseDeviation = _job.RowMean == null ? 0 : _job.RowInverseDeviation[pixel],
             InverseScale = quantizer.InverseScale,
             ZeroPoint = quantizer.ZeroPoint,
             MaxCode = _job.MaxCode,
         };
-        StagingRow<TNormalization, TActivation, TDestination, TElement>.Write<TSimd, TVector>(range, destination, count);
+        StagingRow<TNormalization, TActivation, TDestination, TElement>.Write<TSimd, TVector>(range, destination, count, pixels, _job.Channels);
     }
 }

@@ -3,11 +3,20 @@ using LowBitDiffusion.Kernels.Numerics;
 
 namespace LowBitDiffusion.Kernels.Staging;
 
-/// <summary>What one pixel's channels are read with; pointers are at the range's first channel.</summary>
+/// <summary>What a range of channels of neighbouring pixels is read with; pointers are at the range's first channel.</summary>
 internal unsafe struct StagingRange
 {
-    /// <summary>Source values.</summary>
+    /// <summary>Source values of the pixel.</summary>
     public float* Source;
+
+    /// <summary>From one pixel's source values to the next's.</summary>
+    public nint SourceStride;
+
+    /// <summary>The rows' means, from the first pixel on, or null.</summary>
+    public float* Means;
+
+    /// <summary>Their inverse deviations.</summary>
+    public float* InverseDeviations;
 
     /// <summary>Factors, where normalisation has them.</summary>
     public float* Factor;
@@ -18,20 +27,20 @@ internal unsafe struct StagingRange
     /// <summary>Inverse scales per channel, where the destination has them.</summary>
     public float* InverseScales;
 
-    /// <summary>The row's mean.</summary>
+    /// <summary>The pixel's mean.</summary>
     public float Mean;
 
-    /// <summary>The row's inverse deviation.</summary>
+    /// <summary>The pixel's inverse deviation.</summary>
     public float InverseDeviation;
 
     /// <summary>The quantizer's inverse scale.</summary>
     public float InverseScale;
 
     /// <summary>The quantizer's zero point.</summary>
-    public float ZeroPoint;
+    public int ZeroPoint;
 
     /// <summary>The largest code.</summary>
-    public float MaxCode;
+    public int MaxCode;
 }
 
 /// <summary>The first step of a <see cref="StagingJob"/>.</summary>
@@ -99,18 +108,10 @@ internal readonly unsafe struct UniformCodes : IStagingDestination<byte>
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store<TSimd, TVector>(in StagingRange range, nint channel, byte* destination, TVector x) where TSimd : struct, ISimd<TVector> where TVector : struct =>
-        StoreCodes<TSimd, TVector>(range, destination + channel, TSimd.Multiply(x, TSimd.Create(range.InverseScale)));
+        TSimd.StoreCodes(destination + channel, TSimd.Multiply(x, TSimd.Create(range.InverseScale)), range.ZeroPoint, range.MaxCode);
 
     /// <inheritdoc/>
     public static byte Border(ChannelQuantizer quantizer) => quantizer.ZeroPoint;
-
-    /// <summary>Rounds, shifts by the zero point and clamps; what is not a number becomes 0.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static void StoreCodes<TSimd, TVector>(in StagingRange range, byte* destination, TVector scaled) where TSimd : struct, ISimd<TVector> where TVector : struct
-    {
-        TVector code = TSimd.Add(TSimd.RoundToEven(scaled), TSimd.Create(range.ZeroPoint));
-        TSimd.StoreBytes(destination, TSimd.Min(TSimd.Max(code, TSimd.Create(0)), TSimd.Create(range.MaxCode)));
-    }
 }
 
 /// <summary>Codes with a scale per channel.</summary>
@@ -119,7 +120,7 @@ internal readonly unsafe struct ChannelCodes : IStagingDestination<byte>
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store<TSimd, TVector>(in StagingRange range, nint channel, byte* destination, TVector x) where TSimd : struct, ISimd<TVector> where TVector : struct =>
-        UniformCodes.StoreCodes<TSimd, TVector>(range, destination + channel, TSimd.Multiply(x, TSimd.Load(range.InverseScales + channel)));
+        TSimd.StoreCodes(destination + channel, TSimd.Multiply(x, TSimd.Load(range.InverseScales + channel)), range.ZeroPoint, range.MaxCode);
 
     /// <inheritdoc/>
     public static byte Border(ChannelQuantizer quantizer) => quantizer.ZeroPoint;

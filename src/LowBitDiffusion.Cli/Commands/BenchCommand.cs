@@ -17,13 +17,11 @@ internal sealed class BenchCommand : CliCommand
     // At most.
     private const int ProfiledSteps = 10;
 
-    private const int ForwardPasses = 5;
-
     private readonly Option<string> _model = CommonOptions.Model();
     private readonly Option<string?> _architecture = new("--architecture")
     {
-        Description = $"Instead of a model folder: a published network with seeded random weights. One of {string.Join(", ", Architectures.Names)}.",
-        HelpName = "NAME",
+        Description = $"Instead of a pipeline one network alone: a published one with seeded random weights ({string.Join(", ", Architectures.Names)}), or the denoiser of a model folder.",
+        HelpName = "NAME|DIR",
     };
     private readonly Option<string> _weights = new("--weights")
     {
@@ -35,7 +33,7 @@ internal sealed class BenchCommand : CliCommand
     private readonly Option<int?> _size = new("--size") { Description = "With --architecture: rows and columns of the picture in pixels. Default: the network's own.", HelpName = "N" };
     private readonly Option<int?> _tile = new("--tile") { Description = "With --architecture of a decoder: decode in overlapping tiles of so many rows and columns of pixels, which takes less memory.", HelpName = "N" };
     private readonly Option<string[]> _compare = new("--compare") { Description = "More model folders, measured in turn with the first; ratios are to the first.", HelpName = "DIR", AllowMultipleArgumentsPerToken = true };
-    private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the sampler. Default: the model's.", HelpName = "N" };
+    private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the sampler. Default: the model's. With --architecture: forward passes. Default: 5 to 100, as many as take some seconds.", HelpName = "N" };
     private readonly Option<int> _batch = new("--batch") { Description = "Images drawn at once.", HelpName = "N", DefaultValueFactory = _ => 1 };
     private readonly Option<int> _rounds = new("--rounds") { Description = "Batches of each model.", HelpName = "N", DefaultValueFactory = _ => 5 };
     private readonly Option<int?> _threads = CommonOptions.Threads();
@@ -48,6 +46,9 @@ internal sealed class BenchCommand : CliCommand
         Validators.Add(result =>
         {
             if (result.GetResult(_model) is null == result.GetResult(_architecture) is null) result.AddError("Either option '--model' or option '--architecture' is required.");
+            Option[] ofNames = [_weights, _attention, _size, _tile];
+            if (result.GetValue(_architecture) is { } place && Directory.Exists(place) && ofNames.FirstOrDefault(option => result.GetResult(option) is { Implicit: false }) is { } other)
+                result.AddError($"Option '{other.Name}' goes with the name of a network; '{place}' is a folder, measured as its files have it.");
             if (result.GetResult(_device) is { Implicit: false } && result.GetResult(_tile) is not null) result.AddError("Option '--tile' measures the processor: it does not go with '--device'.");
         });
     }
@@ -96,7 +97,9 @@ internal sealed class BenchCommand : CliCommand
             {
                 DelegateProgress<double> shares = new(share => progress.Report(new(share)));
                 if (architecture is null) return DeviceBenchmark.Measure(parsed.GetValue(_model)!, device, batch, threads, steps, shares, cancellationToken);
-                (INetwork network, ModelWeights weights, IReadOnlyDictionary<string, TensorShape> inputs, _) = NetworkBenchmark.Create(Network(parsed, architecture));
+                NetworkBenchmarkSettings settings = Network(parsed, architecture);
+                using NetworkFolder? folder = NetworkBenchmark.Open(settings);
+                (INetwork network, ModelWeights weights, IReadOnlyDictionary<string, TensorShape> inputs, _) = NetworkBenchmark.Create(settings, folder);
                 return DeviceBenchmark.Measure(network, weights, inputs, device, threads, steps, shares, cancellationToken);
             },
             cancellationToken));
@@ -125,7 +128,7 @@ internal sealed class BenchCommand : CliCommand
 
     private NetworkBenchmarkSettings Network(ParseResult parsed, string architecture) => new(
         architecture, parsed.GetValue(_weights)!, CommonOptions.CheckedAttention(parsed.GetValue(_attention)!), parsed.GetValue(_size), parsed.GetValue(_tile), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
-        CommonOptions.Checked("steps", parsed.GetValue(_steps) ?? ForwardPasses, 1, 100_000), CommonOptions.CheckedThreads(parsed.GetValue(_threads)));
+        parsed.GetValue(_steps) is { } steps ? CommonOptions.Checked("steps", steps, 1, 100_000) : null, CommonOptions.CheckedThreads(parsed.GetValue(_threads)));
 
     private async Task<int> RunNetworkAsync(NetworkBenchmarkSettings settings, bool json, CancellationToken cancellationToken)
     {
@@ -139,21 +142,30 @@ internal sealed class BenchCommand : CliCommand
 
         Terminal.Out.WriteLine($"{result.Architecture} {result.Precision}, {result.Inputs}: {result.Macs / 1e9:0.0} GMAC");
         Terminal.WriteTable(
-            ["load s", " first step s", " start to first step s", " step min s", " step p50 s", " step p95 s", " GOPS", " of peak", " weights", " activations", " foretold", " resident peak", " foretold : resident"],
+            ["load s", " first step s", " start to first step s", " weights", " activations", " foretold", " resident peak", " foretold : resident"],
             [[
-                Number(result.LoadSeconds), Number(result.FirstStepSeconds), Number(result.StartToFirstStepSeconds), Precise(result.StepMinimumSeconds), Precise(result.StepP50Seconds), Precise(result.StepP95Seconds),
-                Number(2 * result.Macs / result.StepP50Seconds / 1e9), Percent(result.PeakShare), Size.Format(result.WeightBytes), Size.Format(result.ActivationBytes),
+                Number(result.LoadSeconds), Number(result.FirstStepSeconds), Number(result.StartToFirstStepSeconds), Size.Format(result.WeightBytes), Size.Format(result.ActivationBytes),
                 Size.Format(result.EstimatedBytes), Size.Format(result.PeakResidentBytes), Number(result.EstimateRatio),
             ]]);
+        double peak = result.PeakOperationsPerSecond;
+        Terminal.WriteTable(
+            [$"{result.Steps} passes", " s", " GOPS", peak > 0 ? $" of peak ({Number(peak / 1e12)} TOPS)" : " of peak"],
+            [
+                Pass("median", result.StepP50Seconds), Pass("95 of 100", result.StepP95Seconds), Pass("fastest", result.StepMinimumSeconds), Pass("sum of each operation's fastest", result.BestSeconds),
+            ]);
         Terminal.Out.WriteLine($"{Percent(result.OutsideOperations)} of a pass outside operations");
         Terminal.WriteTable(
-            ["operation", " count", " ms", " share", " GOPS", " of peak"],
+            ["operation", " count", " mean ms", " share", " of peak", " best ms", " GOPS", " of peak"],
             result.Operations.Select(o => new[]
             {
-                o.Kind, o.Operations.ToString(CultureInfo.InvariantCulture), Number(o.SecondsPerStep * 1e3), Percent(o.Share),
-                o.MacsPerSecond > 0 ? Number(2 * o.MacsPerSecond / 1e9) : "", o.MacsPerSecond > 0 && result.PeakOperationsPerSecond > 0 ? Percent(2 * o.MacsPerSecond / result.PeakOperationsPerSecond) : "",
+                o.Kind, o.Operations.ToString(CultureInfo.InvariantCulture), Number(o.SecondsPerStep * 1e3), Percent(o.Share), OfPeak(2 * o.MacsPerSecond),
+                Number(o.BestSecondsPerStep * 1e3), o.BestMacsPerSecond > 0 ? Number(2 * o.BestMacsPerSecond / 1e9) : "", OfPeak(2 * o.BestMacsPerSecond),
             }));
         return ExitCode.Success;
+
+        string[] Pass(string name, double seconds) => [name, Precise(seconds), Number(2 * result.Macs / seconds / 1e9), OfPeak(2 * result.Macs / seconds)];
+
+        string OfPeak(double operationsPerSecond) => operationsPerSecond > 0 && peak > 0 ? Percent(operationsPerSecond / peak) : "";
     }
 
     private static async Task<IReadOnlyList<BenchmarkResult>> MeasureAsync(
@@ -162,7 +174,8 @@ internal sealed class BenchCommand : CliCommand
         List<ModelBenchmark> models = [];
         try
         {
-            foreach (string folder in folders) models.Add(await ModelBenchmark.LoadAsync(folder, settings, cancellationToken));
+            TimeSpan startUp = ProcessClock.SinceStart();
+            foreach (string folder in folders) models.Add(await ModelBenchmark.LoadAsync(folder, settings, startUp, cancellationToken));
             for (int round = 0; round < settings.Rounds; round++)
             {
                 foreach (ModelBenchmark model in models) await model.RunRoundAsync(cancellationToken);
@@ -181,10 +194,10 @@ internal sealed class BenchCommand : CliCommand
     {
         BenchmarkResult first = results[0];
         Terminal.WriteTable(
-            ["model", " load s", " first image s", " text ms", " step p50 ms", " step p95 ms", " decoding ms", " images/s", " weights", " step, ratio"],
+            ["model", " load s", " start to first step s", " first image s", " text ms", " step p50 ms", " step p95 ms", " decoding ms", " images/s", " weights", " step, ratio"],
             results.Select(r => new[]
             {
-                r.Model, Number(r.LoadSeconds), Number(r.FirstImageSeconds), Milliseconds(r.TextSeconds), Number(r.StepP50Seconds * 1e3), Number(r.StepP95Seconds * 1e3), Milliseconds(r.DecodeSeconds),
+                r.Model, Number(r.LoadSeconds), Number(r.StartToFirstStepSeconds), Number(r.FirstImageSeconds), Milliseconds(r.TextSeconds), Number(r.StepP50Seconds * 1e3), Number(r.StepP95Seconds * 1e3), Milliseconds(r.DecodeSeconds),
                 Number(r.ImagesPerSecond), Size.Format(r.WeightBytes), Number(r.StepP50Seconds / first.StepP50Seconds),
             }));
         Terminal.Out.WriteLine($"{first.Steps} steps, batches of {first.Batch}, resident at most {Size.Format(peak)}, foretold {Size.Format(foretold)}: {Number((double)foretold / peak)} of it");
@@ -193,11 +206,11 @@ internal sealed class BenchCommand : CliCommand
             Terminal.Out.WriteLine();
             Terminal.Out.WriteLine($"{results[i].Model}, one step, {Percent(profiles[i].OutsideOperations)} of it outside operations:");
             Terminal.WriteTable(
-                ["operation", " count", " ms", " share", " GMAC/s"],
+                ["operation", " count", " mean ms", " share", " best ms", " GMAC/s"],
                 profiles[i].Operations.Select(o => new[]
                 {
-                    o.Kind, o.Operations.ToString(CultureInfo.InvariantCulture), Number(o.SecondsPerStep * 1e3), string.Create(CultureInfo.InvariantCulture, $"{o.Share * 100:0.0} %"),
-                    o.MacsPerSecond > 0 ? Number(o.MacsPerSecond / 1e9) : "",
+                    o.Kind, o.Operations.ToString(CultureInfo.InvariantCulture), Number(o.SecondsPerStep * 1e3), Percent(o.Share),
+                    Number(o.BestSecondsPerStep * 1e3), o.BestMacsPerSecond > 0 ? Number(o.BestMacsPerSecond / 1e9) : "",
                 }));
         }
     }

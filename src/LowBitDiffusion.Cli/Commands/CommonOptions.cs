@@ -69,6 +69,10 @@ internal static class CommonOptions
     public static int Checked(string parameter, int value, int minimum, int maximum) =>
         value >= minimum && value <= maximum ? value : throw new InvalidRequestException(parameter, $"expected {minimum} to {maximum}, found {value}");
 
+    /// <summary>A number within bounds, where there is one.</summary>
+    /// <exception cref="InvalidRequestException">Out of range.</exception>
+    public static int? Checked(string parameter, int? value, int minimum, int maximum) => value is { } given ? Checked(parameter, given, minimum, maximum) : null;
+
     /// <summary>The value that a word stands for.</summary>
     /// <exception cref="InvalidRequestException">Another word.</exception>
     public static T OneOf<T>(string parameter, string word, IReadOnlyDictionary<string, T> words) =>

@@ -9,16 +9,14 @@ namespace LowBitDiffusion.Cli.Commands;
 /// <summary><c>lbd correct</c>: corrects the predictions of a quantized model.</summary>
 internal sealed class CorrectCommand : CliCommand
 {
-    private static readonly CorrectionRequest s_defaults = new() { Model = "", Reference = "" };
-
     private readonly Option<string> _model = CommonOptions.Model("The quantized model; the correction is written into its folder.");
     private readonly Option<string?> _reference = new("--reference", "-r") { Description = "The float model it was made from.", HelpName = "DIR" };
     private readonly Option<bool> _remove = new("--remove") { Description = "Remove the correction that is there, and stop." };
     private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the trajectories: as they will be drawn. Default: the model's.", HelpName = "N" };
     private readonly Option<float?> _guidance = new("--guidance") { Description = "Guidance of the trajectories; the model draws with this guidance alone afterwards. Default: the model's.", HelpName = "G" };
     private readonly Option<float> _eta = new("--eta") { Description = "DDIM's eta of the trajectories.", HelpName = "E" };
-    private readonly Option<int> _images = new("--images") { Description = "Trajectories.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Images };
-    private readonly Option<int> _batch = new("--batch") { Description = "Images drawn at once.", HelpName = "N", DefaultValueFactory = _ => s_defaults.Batch };
+    private readonly Option<int?> _images = new("--images") { Description = "Trajectories. Default: 64; 8 of a model that draws latents.", HelpName = "N" };
+    private readonly Option<int?> _batch = new("--batch") { Description = "Images drawn at once. Default: 8; 1 of a model that draws latents.", HelpName = "N" };
     private readonly Option<ulong> _seed = new("--seed") { Description = "Seed of the first trajectory.", HelpName = "S" };
     private readonly Option<int?> _threads = CommonOptions.Threads();
     private readonly Option<bool> _json = CommonOptions.Json();

@@ -124,10 +124,15 @@ internal sealed class QuantizeCommand : CliCommand
         if (request.Output.Length == 0) throw new InvalidRequestException("out", "expected the folder to write, found none");
 
         bool json = parsed.GetValue(_json), learns = request.Method != s_defaults.Method;
+        double reached = 0;
         QualityReport report = await Terminal.WithProgressAsync("quantizing", json, progress => Task.Run(
             () => ModelQuantizer.Run(
                 request,
-                new DelegateProgress<QuantizationProgress>(stage => progress.Report(Overall(stage, learns, measures: request.ReportImages != 0))),
+                new DelegateProgress<QuantizationProgress>(stage =>
+                {
+                    reached = Overall(stage, learns, measures: request.ReportImages != 0) ?? reached;
+                    progress.Report(new ProgressUpdate(reached, stage.Detail ?? string.Create(CultureInfo.InvariantCulture, $"{stage.Stage} {stage.Fraction * 100:0} %")));
+                }),
                 cancellationToken),
             cancellationToken));
         CorrectionReport? correction = parsed.GetValue(_ptqd) ? await CorrectCommand.RunAsync(Terminal, Correction(request), json, cancellationToken) : null;
@@ -149,19 +154,17 @@ internal sealed class QuantizeCommand : CliCommand
         return ExitCode.Success;
     }
 
-    private static CorrectionRequest Correction(QuantizationRequest request)
+    private static CorrectionRequest Correction(QuantizationRequest request) => new()
     {
-        CorrectionRequest correction = new()
-        {
-            Model = request.Output,
-            Reference = request.Model,
-            Steps = request.Steps,
-            GuidanceScale = request.GuidanceScale,
-            Seed = request.Seed,
-            Threads = request.Threads,
-        };
-        return correction with { Images = request.Images ?? correction.Images, Batch = request.Batch ?? correction.Batch };
-    }
+        Model = request.Output,
+        Reference = request.Model,
+        Steps = request.Steps,
+        GuidanceScale = request.GuidanceScale,
+        Images = request.Images,
+        Batch = request.Batch,
+        Seed = request.Seed,
+        Threads = request.Threads,
+    };
 
     private QuantizationRequest CreateRequest(ParseResult parsed) => new()
     {
@@ -183,8 +186,8 @@ internal sealed class QuantizeCommand : CliCommand
         PromptEmbeddings = parsed.GetValue(_embeddings) is { } embeddings ? Pipelines.PromptEmbeddings.Load(embeddings) : null,
         Height = parsed.GetValue(_size),
         Width = parsed.GetValue(_size),
-        Images = Checked("images", parsed.GetValue(_images), 1, 1 << 20),
-        Batch = Checked("batch", parsed.GetValue(_batch), 1, 4096),
+        Images = CommonOptions.Checked("images", parsed.GetValue(_images), 1, 1 << 20),
+        Batch = CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
         Seed = parsed.GetValue(_seed),
         ActivationRange = parsed.GetValue(_range) is { } range ? CommonOptions.OneOf("range", range, s_ranges) : null,
         WeightRange = CommonOptions.OneOf("weight-range", parsed.GetValue(_weightRange)!, s_ranges),
@@ -193,16 +196,15 @@ internal sealed class QuantizeCommand : CliCommand
         GroupChannels = CommonOptions.Checked("group-size", parsed.GetValue(_group), 0, 1 << 20),
         Attention = CommonOptions.OneOf("attention", parsed.GetValue(_attention)!, s_attentions),
         FloatType = CommonOptions.CheckedFloatType(parsed.GetValue(_floatType)!),
-        ReportImages = Checked("report-images", parsed.GetValue(_reportImages), 0, 1 << 20),
+        ReportImages = CommonOptions.Checked("report-images", parsed.GetValue(_reportImages), 0, 1 << 20),
         Overwrite = parsed.GetValue(_overwrite),
         Threads = CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
     };
 
-    private static int? Checked(string parameter, int? value, int minimum, int maximum) => value is { } given ? CommonOptions.Checked(parameter, given, minimum, maximum) : null;
-
-    // The library tells stage by stage; the bar shows the whole, by the time that each stage takes on average.
-    private static ProgressUpdate Overall(QuantizationProgress stage, bool learns, bool measures)
+    // The library tells stage by stage; the bar shows the whole, by the time that each stage takes on average. It stands still while prompts are encoded and weights are packed, which happens in between.
+    private static double? Overall(QuantizationProgress stage, bool learns, bool measures)
     {
+        if (stage.Stage is "encoding" or "packing") return null;
         (double start, double length) = (stage.Stage, learns) switch
         {
             ("calibrating", true) => (0, 0.04),
@@ -216,7 +218,7 @@ internal sealed class QuantizeCommand : CliCommand
             (_, true) => (0.995, 0.005),
             (_, false) => (0.98, 0.02),
         };
-        return new ProgressUpdate(start + length * stage.Fraction, stage.Detail ?? string.Create(CultureInfo.InvariantCulture, $"{stage.Stage} {stage.Fraction * 100:0} %"));
+        return start + length * stage.Fraction;
     }
 
     private int ListRules(QuantizationRequest request)

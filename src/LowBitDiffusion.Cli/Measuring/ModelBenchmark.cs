@@ -22,6 +22,7 @@ internal sealed class ModelBenchmark : IAsyncDisposable
     private readonly DiffusionPipeline _pipeline;
     private readonly TimeSpan _loading;
     private readonly List<TimeSpan> _steps = [], _texts = [], _decodings = [];
+    private TimeSpan _firstStep;
     private TimeSpan _firstImage;
     private TimeSpan _total;
     private int _images;
@@ -33,15 +34,23 @@ internal sealed class ModelBenchmark : IAsyncDisposable
     public string Folder { get; }
 
     /// <summary>Loads a model and draws one image, the first and slowest.</summary>
-    public static async Task<ModelBenchmark> LoadAsync(string folder, BenchmarkSettings settings, CancellationToken cancellationToken)
+    /// <param name="folder">The model.</param>
+    /// <param name="settings">What to measure.</param>
+    /// <param name="startUp">What the process took before it loaded any model.</param>
+    /// <param name="cancellationToken">Checked between operations.</param>
+    public static async Task<ModelBenchmark> LoadAsync(string folder, BenchmarkSettings settings, TimeSpan startUp, CancellationToken cancellationToken)
     {
-        long start = Stopwatch.GetTimestamp();
+        long start = Stopwatch.GetTimestamp(), loading = start;
         DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(folder, settings.Pipeline, cancellationToken: cancellationToken);
         ModelBenchmark benchmark = new(folder, settings, pipeline, Stopwatch.GetElapsedTime(start));
         try
         {
             start = Stopwatch.GetTimestamp();
-            await pipeline.GenerateAsync(benchmark.Request(1), cancellationToken: cancellationToken);
+            DelegateProgress<GenerationProgress> firstStep = new(progress =>
+            {
+                if (progress.Stage == GenerationStage.Sampling && benchmark._firstStep == default) benchmark._firstStep = startUp + Stopwatch.GetElapsedTime(loading);
+            });
+            await pipeline.GenerateAsync(benchmark.Request(1), firstStep, cancellationToken);
             benchmark._firstImage = Stopwatch.GetElapsedTime(start);
 
             // The network of the measured batch is compiled before the clock runs.
@@ -65,6 +74,7 @@ internal sealed class ModelBenchmark : IAsyncDisposable
             Request(_settings.Batch),
             new DelegateProgress<GenerationProgress>(progress =>
             {
+                if (progress.UnderWay) return;
                 TimeSpan taken = progress.Elapsed - last;
                 last = progress.Elapsed;
                 switch (progress.Stage)
@@ -92,6 +102,7 @@ internal sealed class ModelBenchmark : IAsyncDisposable
             Steps = Request(1).Steps!.Value,
             Batch = _settings.Batch,
             LoadSeconds = _loading.TotalSeconds,
+            StartToFirstStepSeconds = _firstStep.TotalSeconds,
             FirstImageSeconds = _firstImage.TotalSeconds,
             TextSeconds = Median(_texts),
             DecodeSeconds = Median(_decodings),
@@ -137,6 +148,9 @@ internal sealed record BenchmarkResult
 
     /// <summary>From nothing to ready.</summary>
     public required double LoadSeconds { get; init; }
+
+    /// <summary>The start of the process, loading, text and the first step: the wait before the first sign of a picture.</summary>
+    public required double StartToFirstStepSeconds { get; init; }
 
     /// <summary>The first image after loading, alone.</summary>
     public required double FirstImageSeconds { get; init; }

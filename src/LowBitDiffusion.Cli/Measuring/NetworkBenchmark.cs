@@ -11,15 +11,15 @@ using LowBitDiffusion.Quantization;
 namespace LowBitDiffusion.Cli.Measuring;
 
 /// <summary>What to measure of a published network with random weights.</summary>
-/// <param name="Architecture">Its name.</param>
-/// <param name="Precision">Bits of weights and activations, or <c>f32</c>.</param>
-/// <param name="Attention">How attentions are computed.</param>
+/// <param name="Architecture">Its name; or a model folder, whose denoiser is measured as its files have it.</param>
+/// <param name="Precision">Bits of weights and activations, or <c>f32</c>; of a published network.</param>
+/// <param name="Attention">How attentions are computed; of a published network.</param>
 /// <param name="Size">Rows and columns of the picture in pixels; null for the network's own.</param>
 /// <param name="Tile">For decoders: rows and columns in pixels of the tiles that the picture is decoded in; null for the picture as a whole.</param>
 /// <param name="Batch">Images at once.</param>
-/// <param name="Steps">Forward passes to measure.</param>
+/// <param name="Steps">Forward passes to measure; null for as many as <see cref="NetworkBenchmark.Patience"/> allows.</param>
 /// <param name="Threads">Threads; null for one per processor.</param>
-internal sealed record NetworkBenchmarkSettings(string Architecture, string Precision, AttentionPrecision Attention, int? Size, int? Tile, int Batch, int Steps, int? Threads);
+internal sealed record NetworkBenchmarkSettings(string Architecture, string Precision, AttentionPrecision Attention, int? Size, int? Tile, int Batch, int? Steps, int? Threads);
 
 /// <summary>What was measured of a network.</summary>
 internal sealed record NetworkBenchmarkResult
@@ -48,6 +48,9 @@ internal sealed record NetworkBenchmarkResult
     /// <summary>From the start of the process to the end of the first forward pass.</summary>
     public required double StartToFirstStepSeconds { get; init; }
 
+    /// <summary>Forward passes that were measured.</summary>
+    public required int Steps { get; init; }
+
     /// <summary>Fastest forward pass.</summary>
     public required double StepMinimumSeconds { get; init; }
 
@@ -57,7 +60,12 @@ internal sealed record NetworkBenchmarkResult
     /// <summary>Forward pass that 95 in 100 do not exceed.</summary>
     public required double StepP95Seconds { get; init; }
 
-    /// <summary>Integer operations per second that the registers allow, measured in this run with as many threads; 0 where there is no such instruction.</summary>
+    /// <summary>The fastest call of each operation, added up: a pass that nothing disturbs.</summary>
+    public double BestSeconds => Operations.Sum(o => o.BestSecondsPerStep);
+
+    /// <summary>
+    /// Integer operations per second that the registers allow with as many threads, the best of measurements before every pass; 0 where there is no such instruction.
+    /// </summary>
     public required double PeakOperationsPerSecond { get; init; }
 
     /// <summary>Packed weights.</summary>
@@ -82,19 +90,32 @@ internal sealed record NetworkBenchmarkResult
     public required double OutsideOperations { get; init; }
 
     /// <summary>Share of the peak over all operations of the median pass.</summary>
-    public double PeakShare => PeakOperationsPerSecond > 0 ? 2 * Macs / StepP50Seconds / PeakOperationsPerSecond : 0;
+    public double PeakShare => PeakShareOf(StepP50Seconds);
+
+    /// <summary>The same of the fastest pass.</summary>
+    public double FastestPeakShare => PeakShareOf(StepMinimumSeconds);
+
+    /// <summary>The same of <see cref="BestSeconds"/>.</summary>
+    public double BestPeakShare => PeakShareOf(BestSeconds);
+
+    private double PeakShareOf(double seconds) => PeakOperationsPerSecond > 0 ? 2 * Macs / seconds / PeakOperationsPerSecond : 0;
 }
 
-/// <summary>Measures published networks at their real sizes without their weights: <c>lbd bench --architecture</c>.</summary>
+/// <summary>Measures one network, published ones at their real sizes without their weights: <c>lbd bench --architecture</c>.</summary>
 internal static class NetworkBenchmark
 {
     private const float Timestep = 500;
+    private const int FewestSteps = 5, MostSteps = 100, RunsOfPeak = 20;
+
+    /// <summary>How long passes are measured where their number is not given, beyond the first few.</summary>
+    public static TimeSpan Patience { get; } = TimeSpan.FromSeconds(4);
 
     /// <summary>Builds, runs and measures a network.</summary>
     /// <exception cref="InvalidRequestException">The name, the precision or the size is not supported.</exception>
     public static NetworkBenchmarkResult Measure(NetworkBenchmarkSettings settings, IProgress<double> progress, CancellationToken cancellationToken)
     {
-        (INetwork network, ModelWeights weights, IReadOnlyDictionary<string, TensorShape> inputs, int tiles) = Create(settings);
+        using NetworkFolder? folder = Open(settings);
+        (INetwork network, ModelWeights weights, IReadOnlyDictionary<string, TensorShape> inputs, int tiles) = Create(settings, folder);
         using WorkerPool pool = new(settings.Threads ?? Environment.ProcessorCount);
         using PreparedModel model = new(network, weights);
         PlanMemory estimate = model.Estimate(inputs, pool.Threads);
@@ -113,29 +134,31 @@ internal static class NetworkBenchmark
         };
         forward();
         TimeSpan first = Stopwatch.GetElapsedTime(start), sinceStart = ProcessClock.SinceStart();
+        // Clocks and neighbours change within seconds: the peak is measured before every pass, and every operation of every pass.
         using PeakThroughput? throughput = PeakThroughput.TryCreate();
-        double peak = throughput is null ? 0 : throughput.GigaOperationsPerSecond(pool) * 1e9;
-        TimeSpan[] times = new TimeSpan[settings.Steps];
-        for (int i = 0; i < times.Length; i++)
+        double peak = 0;
+        List<TimeSpan> times = [];
+        TimeSpan total = TimeSpan.Zero;
+        planned.Profile = true;
+        while (times.Count < (settings.Steps ?? FewestSteps) || (settings.Steps is null && times.Count < MostSteps && total < Patience))
         {
+            peak = Math.Max(peak, throughput?.GigaOperationsPerSecond(pool, RunsOfPeak) * 1e9 ?? 0);
             start = Stopwatch.GetTimestamp();
             forward();
-            times[i] = Stopwatch.GetElapsedTime(start);
+            times.Add(Stopwatch.GetElapsedTime(start));
+            total += times[^1];
         }
 
-        Array.Sort(times);
-        planned.Profile = true;
-        start = Stopwatch.GetTimestamp();
-        forward();
-        TimeSpan profiled = Stopwatch.GetElapsedTime(start);
+        times.Sort();
         IReadOnlyList<StepTiming> timings = planned.TakeTimings();
         return new NetworkBenchmarkResult
         {
             Architecture = settings.Architecture,
-            Precision = settings.Precision,
+            Precision = folder is null ? settings.Precision : "as stored",
             Inputs = string.Join(", ", inputs.Select(i => $"{i.Key} {i.Value}")) + (tiles > 1 ? $", {tiles} tiles" : ""),
             Parameters = network.Build(inputs).Parameters.Sum(p => p.Shape.Elements),
-            Macs = timings.Sum(t => t.Macs * t.Calls),
+            Macs = timings.Sum(t => t.Macs * t.Calls) / times.Count,
+            Steps = times.Count,
             LoadSeconds = load.TotalSeconds,
             FirstStepSeconds = first.TotalSeconds,
             StartToFirstStepSeconds = sinceStart.TotalSeconds,
@@ -147,15 +170,19 @@ internal static class NetworkBenchmark
             ActivationBytes = planned.ActivationBytes,
             EstimatedBytes = estimated,
             PeakResidentBytes = ProcessMemory.PeakResidentBytes(),
-            Operations = OperationProfile.Summarize(timings, steps: 1),
-            OutsideOperations = OperationProfile.Outside(timings, profiled),
+            Operations = OperationProfile.Summarize(timings, times.Count),
+            OutsideOperations = OperationProfile.Outside(timings, total),
         };
     }
 
-    /// <summary>A network with random weights, the shapes of its inputs, and how many passes make a picture.</summary>
+    /// <summary>The folder that is to be measured; null for a published network.</summary>
+    public static NetworkFolder? Open(NetworkBenchmarkSettings settings) => Directory.Exists(settings.Architecture) ? NetworkFolder.Open(settings.Architecture) : null;
+
+    /// <summary>A folder's network, or a published one with random weights; the shapes of its inputs, and how many passes make a picture.</summary>
     /// <exception cref="InvalidRequestException">The name, the precision or the size is not supported.</exception>
-    public static (INetwork Network, ModelWeights Weights, IReadOnlyDictionary<string, TensorShape> Inputs, int Tiles) Create(NetworkBenchmarkSettings settings)
+    public static (INetwork Network, ModelWeights Weights, IReadOnlyDictionary<string, TensorShape> Inputs, int Tiles) Create(NetworkBenchmarkSettings settings, NetworkFolder? folder)
     {
+        if (folder is not null) return (folder.Network, folder.Weights, folder.Network.NativeInputs(settings.Batch), 1);
         INetwork network = Architectures.Create(settings.Architecture);
         (IReadOnlyDictionary<string, TensorShape> inputs, int tiles) = Inputs(network, settings);
         ModelWeights weights = RandomModel.Weights(network, network.NativeInputs(1), settings.Precision, seed: 0);
@@ -184,7 +211,7 @@ internal static class NetworkBenchmark
     /// <summary>A pass of a network at one of some timesteps; what does not depend on the sample is computed now. A network outside a loop has none.</summary>
     public static Action<int> Forward(PlannedNetwork network, Dictionary<string, float[]> values, float[] timesteps, CancellationToken cancellationToken)
     {
-        if (!values.ContainsKey("sample") || !values.ContainsKey("timestep")) return _ => network.Run(values, cancellationToken);
+        if (!values.ContainsKey("sample") || !values.ContainsKey("timestep")) return _ => network.Run(values, progress: null, cancellationToken);
         network.Prepare(timesteps, values.Where(v => v.Key is not ("sample" or "timestep")).ToDictionary(), cancellationToken);
         float[] prediction = new float[network.PredictionLength];
         return step => network.Predict(step, values["sample"], prediction, cancellationToken);
@@ -195,7 +222,7 @@ internal static class NetworkBenchmark
     {
         float[] values = new float[shape.Elements];
         if (name is "class_labels" or "input_ids") return values;
-        Random random = new(0);
+        System.Random random = new(0);
         for (int i = 0; i < values.Length; i++) values[i] = (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
         return values;
     }

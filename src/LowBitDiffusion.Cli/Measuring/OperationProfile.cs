@@ -12,7 +12,9 @@ namespace LowBitDiffusion.Cli.Measuring;
 /// <param name="SecondsPerStep">Time of all of them in one step.</param>
 /// <param name="Share">Share of the step.</param>
 /// <param name="MacsPerSecond">Multiply-accumulates per second; 0 for work without any.</param>
-internal sealed record OperationTime(string Kind, int Operations, double SecondsPerStep, double Share, double MacsPerSecond);
+/// <param name="BestSecondsPerStep">The same of each operation's fastest call: on a shared machine, what is left when everything that disturbed single calls is taken out.</param>
+/// <param name="BestMacsPerSecond">Multiply-accumulates per second at that pace.</param>
+internal sealed record OperationTime(string Kind, int Operations, double SecondsPerStep, double Share, double MacsPerSecond, double BestSecondsPerStep, double BestMacsPerSecond);
 
 /// <summary>Where the time of a model's steps goes.</summary>
 /// <param name="Operations">Time by kind of operation.</param>
@@ -62,9 +64,11 @@ internal static class OperationProfile
         [
             .. timings.GroupBy(t => t.Kind).Select(kind =>
             {
-                double seconds = kind.Sum(t => t.Total.TotalSeconds);
-                return new OperationTime(kind.Key, kind.Count(), seconds / steps, seconds / total, seconds > 0 ? kind.Sum(t => (double)t.Macs * t.Calls) / seconds : 0);
+                double seconds = kind.Sum(t => t.Total.TotalSeconds), best = kind.Sum(t => t.Fastest.TotalSeconds * t.Calls), macs = kind.Sum(t => (double)t.Macs * t.Calls);
+                return new OperationTime(kind.Key, kind.Count(), seconds / steps, seconds / total, PerSecond(macs, seconds), best / steps, PerSecond(macs, best));
             }).OrderByDescending(t => t.SecondsPerStep),
         ];
+
+        static double PerSecond(double macs, double seconds) => seconds > 0 ? macs / seconds : 0;
     }
 }

@@ -20,6 +20,9 @@ internal sealed class PlainProgress(TextWriter writer, string title) : IProgress
 {
     private static readonly TimeSpan s_interval = TimeSpan.FromSeconds(1), s_remarkable = TimeSpan.FromSeconds(10);
 
+    // From less nothing can be said about what is left.
+    private const double Telling = 1e-3;
+
     private readonly Lock _lock = new();
     private readonly long _start = Stopwatch.GetTimestamp();
     private long _last = Stopwatch.GetTimestamp();
@@ -30,13 +33,13 @@ internal sealed class PlainProgress(TextWriter writer, string title) : IProgress
     {
         lock (_lock)
         {
-            // A thousandth of grace: fractions that are sums do not hit 1 exactly.
-            bool complete = value.Fraction > 0.999;
+            // Fractions that are sums do not hit 1 exactly.
+            bool complete = value.Fraction > 1 - 1e-9;
             if (_complete || (!complete && Stopwatch.GetElapsedTime(_last) < s_interval)) return;
             (_last, _complete) = (Stopwatch.GetTimestamp(), complete);
             TimeSpan elapsed = Stopwatch.GetElapsedTime(_start);
-            TimeSpan left = elapsed * ((1 - value.Fraction) / Math.Max(value.Fraction, 1e-6));
-            string remaining = complete || elapsed < s_remarkable ? "" : string.Create(CultureInfo.InvariantCulture, $", {(int)left.TotalHours}:{left:mm\\:ss} left");
+            TimeSpan left = elapsed * ((1 - value.Fraction) / Math.Max(value.Fraction, Telling));
+            string remaining = complete || elapsed < s_remarkable || value.Fraction < Telling ? "" : string.Create(CultureInfo.InvariantCulture, $", {(int)left.TotalHours}:{left:mm\\:ss} left");
             string percent = string.Create(CultureInfo.InvariantCulture, $"{title}: {value.Fraction * 100:0} %{remaining}");
             writer.WriteLine(value.Text is { } text ? $"{percent} ({text})" : percent);
         }

@@ -73,6 +73,12 @@ internal readonly struct Product : IFunction
     public Vector256<float> Invoke(Vector256<float> a, Vector256<float> b, Vector256<float> c) => a * b;
 }
 
+/// <summary>a/b.</summary>
+internal readonly struct Quotient : IFunction
+{
+    public Vector256<float> Invoke(Vector256<float> a, Vector256<float> b, Vector256<float> c) => a / b;
+}
+
 /// <summary>a·b + c, rounded twice.</summary>
 internal readonly struct ProductPlus : IFunction
 {

@@ -33,15 +33,16 @@ public static class Calibrator
     /// <param name="options">How.</param>
     /// <param name="divisors">Divisors of a layer's input channels (weight dilation), where it has any; the same for all layers that read a value.</param>
     /// <param name="progress">Told the fraction done.</param>
+    /// <param name="encoding">Told the share of the prompts that is encoded, before.</param>
     /// <param name="cancellationToken">Checked between layers.</param>
     /// <exception cref="InvalidRequestException">The options ask for what the model cannot do.</exception>
     /// <exception cref="ModelFormatException">The network computes values that are not finite.</exception>
     public static ActivationStatistics Run(
         SourceModel model, ObservedNetworkFactory networks, Func<string, bool> modules, CalibrationOptions options, IReadOnlyDictionary<string, float[]>? divisors = null,
-        IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+        IProgress<double>? progress = null, IProgress<double>? encoding = null, CancellationToken cancellationToken = default)
     {
         if (options.Images < 1) throw new InvalidRequestException("images", $"expected at least one image to calibrate with, found {options.Images}");
-        GuidedSampler sampler = new(model, options.Sampling, Math.Min(options.Batch, options.Images), cancellationToken);
+        GuidedSampler sampler = new(model, options.Sampling, Math.Min(options.Batch, options.Images), encoding, cancellationToken);
         float[] timesteps = options.PerTimestep ? [.. sampler.Timesteps.Distinct().Order()] : [0];
         Dictionary<string, ActivationRange> statistics = [];
         Dictionary<Node, List<ActivationRange>> watchers = [];

@@ -33,18 +33,19 @@ public sealed class ObservedPlannedNetwork : IObservedNetwork
     /// <param name="model">The packed weights; stay the caller's.</param>
     /// <param name="pool">Threads that run the networks; stay the caller's.</param>
     public static ObservedNetworkFactory Factory(PreparedModel model, WorkerPool pool) =>
-        (inputs, observe, cancellationToken) => Compile(model, owned: null, pool, inputs, observe, cancellationToken);
+        (inputs, observe, cancellationToken) => Compile(model, owned: null, pool, inputs, observe, progress: null, cancellationToken);
 
     /// <summary>Networks of any shape that pack their weights each for itself and free them when disposed: the memory of one network at a time.</summary>
     /// <param name="network">The architecture.</param>
     /// <param name="weights">Its parameters; must stay usable.</param>
     /// <param name="pool">Threads that run the networks; stay the caller's.</param>
-    public static ObservedNetworkFactory Factory(INetwork network, ModelWeights weights, WorkerPool pool) => (inputs, observe, cancellationToken) =>
+    /// <param name="progress">Share of a network's weights that is packed.</param>
+    public static ObservedNetworkFactory Factory(INetwork network, ModelWeights weights, WorkerPool pool, IProgress<double>? progress = null) => (inputs, observe, cancellationToken) =>
     {
         PreparedModel model = new(network, weights);
         try
         {
-            return Compile(model, model, pool, inputs, observe, cancellationToken);
+            return Compile(model, model, pool, inputs, observe, progress, cancellationToken);
         }
         catch
         {
@@ -52,6 +53,7 @@ public sealed class ObservedPlannedNetwork : IObservedNetwork
             throw;
         }
     };
+
     /// <inheritdoc/>
     public void Prepare(ReadOnlySpan<float> timesteps, IReadOnlyDictionary<string, float[]> conditions, CancellationToken cancellationToken = default) =>
         _network.Prepare(timesteps, conditions, cancellationToken);
@@ -68,7 +70,8 @@ public sealed class ObservedPlannedNetwork : IObservedNetwork
     }
 
     private static ObservedPlannedNetwork Compile(
-        PreparedModel model, PreparedModel? owned, WorkerPool pool, IReadOnlyDictionary<string, TensorShape> inputs, Func<Graph, IEnumerable<Node>>? observe, CancellationToken cancellationToken)
+        PreparedModel model, PreparedModel? owned, WorkerPool pool, IReadOnlyDictionary<string, TensorShape> inputs, Func<Graph, IEnumerable<Node>>? observe, IProgress<double>? progress,
+        CancellationToken cancellationToken)
     {
         Graph? graph = null;
         PlannedNetwork network = model.Compile(
@@ -79,6 +82,7 @@ public sealed class ObservedPlannedNetwork : IObservedNetwork
                 graph = compiled;
                 return observe?.Invoke(compiled) ?? [];
             },
+            progress: progress,
             cancellationToken: cancellationToken);
         return new ObservedPlannedNetwork(graph!, network, owned);
     }

@@ -38,7 +38,7 @@ public static class TrajectorySamples
     private static Dictionary<string, float[]> Draw(QuantizationRun run, int count, SampleChoice choice)
     {
         IProgress<double>? progress = run.Stage("sampling");
-        GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, run.Calibration.Batch, run.CancellationToken);
+        GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, run.Calibration.Batch, run.Stage("encoding"), run.CancellationToken);
         int calls = sampler.Timesteps.Count, rows = sampler.NetworkBatch, spread = choice == SampleChoice.Random ? RandomSpread : 1;
         int batches = (count * spread + calls * rows - 1) / (calls * rows), points = batches * calls * rows;
         // Point p comes from row p % rows of call p / rows % calls of batch p / (rows·calls); the lot that puts points in order also chooses them.

@@ -20,11 +20,11 @@ public sealed record CorrectionRequest
     /// <summary>DDIM's η of the trajectories.</summary>
     public float Eta { get; init; }
 
-    /// <summary>Trajectories, rounded up to whole batches.</summary>
-    public int Images { get; init; } = 64;
+    /// <summary>Trajectories, rounded up to whole batches; null for 64, of a model that draws latents 8.</summary>
+    public int? Images { get; init; }
 
-    /// <summary>Pictures drawn at once; with guidance the networks see twice as many.</summary>
-    public int Batch { get; init; } = 8;
+    /// <summary>Pictures drawn at once; with guidance the networks see twice as many. Null for 8, of a model that draws latents 1.</summary>
+    public int? Batch { get; init; }
 
     /// <summary>Seed of the first picture.</summary>
     public ulong Seed { get; init; }

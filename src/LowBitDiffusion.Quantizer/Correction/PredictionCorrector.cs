@@ -31,15 +31,18 @@ public static class PredictionCorrector
         (TensorShape shape, TensorShape expected) = (model.Network.NativeInputs(batch: 1)["sample"], reference.Network.NativeInputs(batch: 1)["sample"]);
         if (model.Network.ClassName != reference.Network.ClassName || !shape.Equals(expected))
             throw new InvalidRequestException("reference", $"{request.Reference} is a {reference.Network.ClassName} of {expected}, {request.Model} a {model.Network.ClassName} of {shape}; expected the float model it was made from");
-        GuidedSampler sampler = new(reference, settings, Math.Min(request.Batch, request.Images), cancellationToken);
+        PictureCounts counts = PictureCounts.For(reference.Description);
+        int asked = request.Images ?? counts.Calibration;
+        GuidedSampler sampler = new(reference, settings, Math.Min(request.Batch ?? counts.CalibrationBatch, asked), cancellationToken: cancellationToken);
+        int images = (asked + sampler.Images - 1) / sampler.Images * sampler.Images;
 
-        CorrectionStatistics[] statistics = Collect(request, model, reference, sampler, progress, cancellationToken);
+        CorrectionStatistics[] statistics = Collect(request, model, reference, sampler, images / sampler.Images, progress, cancellationToken);
         int[] order = [.. Enumerable.Range(0, statistics.Length).OrderBy(call => sampler.Timesteps[call])];
         (double Slope, double[] Bias, double Deviation)[] fits = [.. order.Select(call => statistics[call].Fit())];
         PredictionCorrection correction = new(
             [.. order.Select(call => sampler.Timesteps[call])], [.. fits.Select(fit => fit.Slope)], [.. fits.SelectMany(fit => fit.Bias)], [.. fits.Select(fit => fit.Deviation)], sampler.ImageShape.Channels, sampler.Guided ? settings.GuidanceScale : 1);
         cancellationToken.ThrowIfCancellationRequested();
-        PredictionCorrectionFile.Write(model.Folder.ComponentPath(model.Component), correction, Describe(request, model, settings, sampler));
+        PredictionCorrectionFile.Write(model.Folder.ComponentPath(model.Component), correction, Describe(request, model, settings, images));
         return new CorrectionReport(correction, [.. order.Select((call, i) => (sampler.Timesteps[call], statistics[call].MeanSquaredError, fits[i].Deviation * fits[i].Deviation))]);
     }
 
@@ -66,9 +69,9 @@ public static class PredictionCorrector
         return files.Length > 0;
     }
 
-    private static CorrectionStatistics[] Collect(CorrectionRequest request, SourceModel model, SourceModel reference, GuidedSampler sampler, IProgress<double>? progress, CancellationToken cancellationToken)
+    private static CorrectionStatistics[] Collect(CorrectionRequest request, SourceModel model, SourceModel reference, GuidedSampler sampler, int batches, IProgress<double>? progress, CancellationToken cancellationToken)
     {
-        int calls = sampler.Timesteps.Count, batches = (request.Images + sampler.Images - 1) / sampler.Images, length = (int)sampler.ImageShape.Elements;
+        int calls = sampler.Timesteps.Count, length = (int)sampler.ImageShape.Elements;
         if (sampler.Timesteps.Distinct().Count() != calls) throw new InvalidRequestException("scheduler", $"it calls the network more than once at a timestep, a correction needs one call for each");
         CorrectionStatistics[] statistics = [.. sampler.Timesteps.Select(_ => new CorrectionStatistics(sampler.ImageShape.Channels))];
         using PreparedModel prepared = new(model.Network, model.Weights), preparedReference = new(reference.Network, reference.Weights);
@@ -97,12 +100,12 @@ public static class PredictionCorrector
         return statistics;
     }
 
-    private static JsonElement Describe(CorrectionRequest request, SourceModel model, SamplingSettings settings, GuidedSampler sampler) => JsonSerializer.SerializeToElement(new
+    private static JsonElement Describe(CorrectionRequest request, SourceModel model, SamplingSettings settings, int images) => JsonSerializer.SerializeToElement(new
     {
         sampler = model.Scheduler.ClassName,
         steps = settings.Steps,
         eta = settings.Eta,
-        images = (request.Images + sampler.Images - 1) / sampler.Images * sampler.Images,
+        images,
         seed = request.Seed,
     });
 }

@@ -12,10 +12,9 @@ internal sealed record DrawingSettings(ModelDescription Reference, EvaluationOpt
     /// <summary>The reference, with the size that is drawn.</summary>
     public ModelDescription Description { get; } = Reference with { Height = Options.Height ?? Reference.Height, Width = Options.Width ?? Reference.Width };
 
-    // A picture of a latent model takes seconds.
-    public int Count => Options.Count ?? (Reference.DrawsLatents ? 8 : 1024);
+    public int Count => Options.Count ?? PictureCounts.For(Reference).Evaluation;
 
-    private int Batch => Options.Batch ?? (Reference.DrawsLatents ? 1 : 32);
+    private int Batch => Options.Batch ?? PictureCounts.For(Reference).EvaluationBatch;
 
     public int Steps => Options.Steps ?? Description.DefaultSteps;
 

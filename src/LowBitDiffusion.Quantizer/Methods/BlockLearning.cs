@@ -33,7 +33,7 @@ internal sealed class BlockLearning
     {
         (_run, _preset) = (run, preset);
         // As the calibration set has it: of the size that is drawn, with as many tokens as the prompts take.
-        GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, 1, run.CancellationToken);
+        GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, 1, run.Stage("encoding"), run.CancellationToken);
         _graph = run.Model.Network.Build(sampler.InputShapes.ToDictionary(input => input.Key, input => input.Value.With(0, preset.Batch)));
         _units = NetworkPartition.Of(_graph, preset.SeparateTemporal);
     }
@@ -63,7 +63,7 @@ internal sealed class BlockLearning
         if (stage.QuantizedInputs) return model.Export(_graph);
 
         // The weights are learned: what activations are like now is seen where they are used.
-        IReadOnlyDictionary<string, TimestepTable> tables = PostTrainingQuantizer.Tables(_run, ObservedPlannedNetwork.Factory(_run.Model.Network, LearnedWeights(model), _run.Pool));
+        IReadOnlyDictionary<string, TimestepTable> tables = PostTrainingQuantizer.Tables(_run, _run.NetworksWith(LearnedWeights(model)));
         TrainingModel calibrated = new(_run.Model.Weights);
         foreach ((string name, FakeQuantizedLayer layer) in model.Layers)
             calibrated.Layers.Add(name, new FakeQuantizedLayer(layer.Weight, new FakeQuantizedInput(name, tables[name], modules[name].SplitChannel, modules[name].InputChannelScales)));

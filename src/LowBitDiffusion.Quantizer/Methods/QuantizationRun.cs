@@ -1,6 +1,7 @@
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
+using LowBitDiffusion.Models;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.PostTraining;
@@ -45,17 +46,16 @@ public sealed class QuantizationRun : IDisposable
             Height = request.Height,
             Width = request.Width,
         };
-        // Latent models are large: a step of theirs takes seconds.
-        (int images, int batch, int reportImages) = model.Description.DrawsLatents ? (8, 1, 2) : (64, 8, 8);
-        ReportImages = request.ReportImages ?? reportImages;
-        Calibration = new CalibrationOptions(sampling, request.Images ?? images, request.Batch ?? batch, request.Seed, Start.Range, Start.Split, Start.PerTimestep);
+        PictureCounts counts = PictureCounts.For(model.Description);
+        ReportImages = request.ReportImages ?? counts.Report;
+        Calibration = new CalibrationOptions(sampling, request.Images ?? counts.Calibration, request.Batch ?? counts.CalibrationBatch, request.Seed, Start.Range, Start.Split, Start.PerTimestep);
         Layers = ModuleInputs.Of(model.Network.Build(model.Network.NativeInputs(batch: 1)), Start.Split);
         Rules.CheckUsed([.. Layers.Select(layer => layer.Op.Module)]);
 
         // Before the work, not after it.
         if (!request.Overwrite && Directory.Exists(request.Output) && Directory.EnumerateFileSystemEntries(request.Output).Any()) throw new OutputException(request.Output, "exists and is not empty");
         Saved = new SavedRun(request);
-        Networks = ObservedPlannedNetwork.Factory(model.Network, model.Weights, Pool);
+        Networks = NetworksWith(model.Weights);
     }
 
     /// <summary>What was asked for.</summary>
@@ -114,6 +114,9 @@ public sealed class QuantizationRun : IDisposable
             throw;
         }
     }
+
+    /// <summary>Executes the network with other weights, fast; progress of packing them is told as a stage.</summary>
+    public ObservedNetworkFactory NetworksWith(ModelWeights weights) => ObservedPlannedNetwork.Factory(Model.Network, weights, Pool, Stage("packing"));
 
     /// <summary>Whether an ingredient is not left out.</summary>
     public bool Uses(string ingredient) => !Request.Without.Contains(ingredient);

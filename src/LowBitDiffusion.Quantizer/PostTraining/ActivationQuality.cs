@@ -1,5 +1,7 @@
+using System.Runtime.Intrinsics;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Quantization;
+using LowBitDiffusion.Quantizer.Autograd;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Metrics;
 
@@ -30,13 +32,11 @@ internal sealed class ActivationQuality(IReadOnlyDictionary<string, QuantizedMod
     /// <summary>Takes note of a value, as dense rows of channels.</summary>
     public void Observe(Node node, ReadOnlySpan<float> rows, float timestep)
     {
-        float[] quantized = new float[rows.Length];
         foreach (QuantizedModule module in _watched[node])
         {
-            Quantize(module, rows, quantized, timestep);
             if (!_quality.TryGetValue(module.Input, out SortedDictionary<float, SignalQuality>? steps)) _quality.Add(module.Input, steps = []);
             if (!steps.TryGetValue(timestep, out SignalQuality? quality)) steps.Add(timestep, quality = new SignalQuality());
-            quality.Add(rows, quantized);
+            Compare(module, rows, timestep, quality);
         }
     }
 
@@ -50,25 +50,32 @@ internal sealed class ActivationQuality(IReadOnlyDictionary<string, QuantizedMod
         return (10 * Math.Log10(signal / noise), worst.Sqnr, timestep);
     }
 
-    // As the integer contract has it: q = clamp(round_half_even(x·inv) + z, 0, 2^bits − 1), back to (q − z)·d.
-    private static void Quantize(QuantizedModule module, ReadOnlySpan<float> rows, float[] quantized, float timestep)
+    // A row at a time, which stays in the cache.
+    private static void Compare(QuantizedModule module, ReadOnlySpan<float> rows, float timestep, SignalQuality quality)
     {
-        int channels = module.InChannels, last = (1 << module.Input.Bits) - 1;
-        float[] steps = new float[channels], inverses = new float[channels], zeros = new float[channels];
+        int channels = module.InChannels;
+        float[] steps = new float[channels], zeros = new float[channels], quantized = new float[channels];
         foreach (ChannelSegment segment in module.Segments)
         {
             (float scale, int zero) = module.Input.At(timestep, segment.InputSegment);
-            for (int c = segment.Start; c < segment.Start + segment.Count; c++)
-            {
-                steps[c] = module.InputChannelScales is { } divisors ? scale * divisors[c] : scale;
-                (inverses[c], zeros[c]) = (1 / steps[c], zero);
-            }
+            for (int c = segment.Start; c < segment.Start + segment.Count; c++) (steps[c], zeros[c]) = (module.InputChannelScales is { } divisors ? scale * divisors[c] : scale, zero);
         }
 
-        for (int row = 0; row < rows.Length; row += channels)
+        QuantizedValue quantize = new(module.Input.Bits);
+        for (int start = 0; start < rows.Length; start += channels)
         {
-            for (int c = 0; c < channels; c++)
-                quantized[row + c] = (Math.Clamp(MathF.Round(rows[row + c] * inverses[c]) + zeros[c], 0, last) - zeros[c]) * steps[c];
+            ReadOnlySpan<float> row = rows.Slice(start, channels);
+            Vectors.Map(row, steps, zeros, quantized, quantize);
+            quality.Add(row, quantized);
         }
+    }
+
+    /// <summary>What the integer contract makes of x with step and zero point: <c>q = clamp(round_half_even(x·(1/step)) + z, 0, 2^bits − 1)</c>, back to <c>(q − z)·step</c>.</summary>
+    private readonly struct QuantizedValue(int bits) : IFunction
+    {
+        private readonly float _last = (1 << bits) - 1;
+
+        public Vector256<float> Invoke(Vector256<float> x, Vector256<float> step, Vector256<float> zero) =>
+            (Vector256.Min(Vector256.Max(Vector256.Round(x * (Vector256<float>.One / step)) + zero, Vector256<float>.Zero), Vector256.Create(_last)) - zero) * step;
     }
 }

@@ -1,6 +1,5 @@
 using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Quantization;
-using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.Methods;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;
@@ -35,7 +34,7 @@ public sealed record AttentionChoice(string Chosen, IReadOnlyDictionary<string, 
         return (exact with { Attention = new AttentionChoice(Name(AttentionPrecision.Float), measured) }, AttentionPrecision.Float);
 
         QualityReport With(AttentionPrecision attention) =>
-            QualityReporter.Measure(run, modules, ObservedPlannedNetwork.Factory(run.Model.Network, run.Model.Weights.With(modules, attention), run.Pool));
+            QualityReporter.Measure(run, modules, run.NetworksWith(run.Model.Weights.With(modules, attention)));
     }
 
     /// <summary>Whether the faster way costs no more than what is allowed; null stands for no difference at all.</summary>

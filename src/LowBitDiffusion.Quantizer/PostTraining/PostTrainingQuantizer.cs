@@ -38,7 +38,7 @@ public static class PostTrainingQuantizer
     /// <param name="divisors">Divisors of input channels by layer, or null.</param>
     public static IReadOnlyDictionary<string, TimestepTable> Tables(QuantizationRun run, ObservedNetworkFactory networks, IReadOnlyDictionary<string, float[]>? divisors = null)
     {
-        ActivationStatistics statistics = Calibrator.Run(run.Model, networks, run.IsQuantized, run.Calibration, divisors, run.Stage("calibrating"), run.CancellationToken);
+        ActivationStatistics statistics = Calibrator.Run(run.Model, networks, run.IsQuantized, run.Calibration, divisors, run.Stage("calibrating"), run.Stage("encoding"), run.CancellationToken);
         Dictionary<(ActivationRange, int), TimestepTable> known = [];
         Dictionary<string, TimestepTable> tables = [];
         foreach ((string module, ActivationRange range) in statistics.Modules)

@@ -27,7 +27,7 @@ public static class QualityReporter
         int wanted = run.ReportImages;
         if (wanted > 0)
         {
-            GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, Math.Min(run.Calibration.Batch, wanted), run.CancellationToken);
+            GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, Math.Min(run.Calibration.Batch, wanted), run.Stage("encoding"), run.CancellationToken);
             images = (wanted + sampler.Images - 1) / sampler.Images * sampler.Images;
             trajectory = Trajectories(run, sampler, images, activations, quantizedNetworks);
         }

@@ -1,4 +1,6 @@
+using System.Buffers;
 using LowBitDiffusion.Quantization;
+using LowBitDiffusion.Quantizer.Autograd;
 
 namespace LowBitDiffusion.Quantizer.Quantizers;
 
@@ -8,6 +10,9 @@ namespace LowBitDiffusion.Quantizer.Quantizers;
 /// </summary>
 public sealed class ActivationRange
 {
+    // Values that stay in the second cache between being gathered and being counted.
+    private const int GatheredAtOnce = 1 << 16;
+
     private readonly float[] _timesteps;
     private readonly RangeObserver[] _observers;
     private readonly float[]? _channelScales;
@@ -49,11 +54,7 @@ public sealed class ActivationRange
         }
         else
         {
-            for (int segment = 0; segment < Segments; segment++)
-            {
-                int start = segment * SplitChannel, end = segment == Segments - 1 ? channels : SplitChannel;
-                this[step, segment].Observe(Gather(rows, channels, start, end));
-            }
+            for (int segment = 0; segment < Segments; segment++) ObserveHalf(this[step, segment], rows, channels, segment * SplitChannel, segment == Segments - 1 ? channels : SplitChannel);
         }
 
         for (int segment = 0; segment < Segments; segment++) this[step, segment].EndBatch();
@@ -68,15 +69,25 @@ public sealed class ActivationRange
         return new TimestepTable(_timesteps, Array.ConvertAll(quantizers, q => q.Scale), Array.ConvertAll(quantizers, q => q.ZeroPoint), Segments, bits);
     }
 
-    // Channels start … end − 1 of every row, as the quantizer sees them.
-    private float[] Gather(ReadOnlySpan<float> rows, int channels, int start, int end)
+    // Channels start … end − 1 of every row, as the quantizer sees them, gathered piece by piece.
+    private void ObserveHalf(RangeObserver observer, ReadOnlySpan<float> rows, int channels, int start, int end)
     {
-        float[] values = new float[rows.Length / channels * (end - start)];
-        for (int row = 0, at = 0; row < rows.Length; row += channels)
+        int width = end - start, all = rows.Length / channels, most = Math.Max(1, GatheredAtOnce / width);
+        float[] piece = ArrayPool<float>.Shared.Rent(Math.Min(most, all) * width);
+        for (int first = 0; first < all; first += most)
         {
-            for (int c = start; c < end; c++) values[at++] = _channelScales is null ? rows[row + c] : rows[row + c] / _channelScales[c];
+            int count = Math.Min(most, all - first);
+            for (int row = 0; row < count; row++)
+            {
+                ReadOnlySpan<float> source = rows.Slice((first + row) * channels + start, width);
+                Span<float> target = piece.AsSpan(row * width, width);
+                if (_channelScales is null) source.CopyTo(target);
+                else Vectors.Map(source, _channelScales.AsSpan(start, width), [], target, new Quotient());
+            }
+
+            observer.Observe(piece.AsSpan(0, count * width));
         }
 
-        return values;
+        ArrayPool<float>.Shared.Return(piece);
     }
 }

@@ -18,6 +18,9 @@ public sealed class HistogramObserver(bool grid = false) : RangeObserver
     /// <summary>Bins kept at most: at least eight for each step of an 8-bit quantizer.</summary>
     public const int MaxBins = 4096;
 
+    // Clearing and adding up tables costs as much as counting some thousand values.
+    private const int TableWorth = 1 << 14;
+
     // Values that differ by less are the same for every quantizer with a normal step.
     private const int LowestExponent = -120;
 
@@ -59,22 +62,30 @@ public sealed class HistogramObserver(bool grid = false) : RangeObserver
         Cover(Seen);
         // The reciprocal of a power of two is exact, so the product is the quotient.
         float inverse = (float)Math.ScaleB(1, -_exponent);
+        int counted = values.Length < TableWorth ? 0 : CountInTables(values, inverse);
+        foreach (float value in values[counted..]) _counts[(int)MathF.Floor(value * inverse) - _first]++;
+    }
+
+    // Neighbours tend to fall into one bin, where one increment would wait for the other: even and odd ones are counted apart, in tables that fit the first cache together.
+    private int CountInTables(ReadOnlySpan<float> values, float inverse)
+    {
+        Span<int> even = stackalloc int[MaxBins], odd = stackalloc int[MaxBins], bins = stackalloc int[Vector256<int>.Count];
+        even.Clear();
+        odd.Clear();
         ReadOnlySpan<Vector256<float>> vectors = MemoryMarshal.Cast<float, Vector256<float>>(values);
-        // Neighbours tend to fall into one bin, where one increment would wait for the other: odd ones are counted apart.
-        long[] even = _counts, odd = vectors.Length < _counts.Length ? _counts : new long[_counts.Length];
+        Vector256<int> first = Vector256.Create(_first);
         foreach (Vector256<float> vector in vectors)
         {
-            Vector256<int> bins = Vector256.ConvertToInt32(Vector256.Floor(vector * inverse)) - Vector256.Create(_first);
-            for (int lane = 0; lane < Vector256<int>.Count; lane += 2)
+            (Vector256.ConvertToInt32Native(Vector256.Floor(vector * inverse)) - first).CopyTo(bins);
+            for (int lane = 0; lane < bins.Length; lane += 2)
             {
                 even[bins[lane]]++;
                 odd[bins[lane + 1]]++;
             }
         }
 
-        foreach (float value in values[(vectors.Length * Vector256<float>.Count)..]) even[(int)MathF.Floor(value * inverse) - _first]++;
-        if (odd == even) return;
-        for (int i = 0; i < even.Length; i++) even[i] += odd[i];
+        for (int i = 0; i < _counts.Length; i++) _counts[i] += even[i] + (long)odd[i];
+        return vectors.Length * Vector256<float>.Count;
     }
 
     private void Cover(ValueRange range)

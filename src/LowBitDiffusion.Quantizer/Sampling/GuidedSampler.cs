@@ -31,14 +31,15 @@ public sealed class GuidedSampler
     /// <param name="model">The model.</param>
     /// <param name="settings">How pictures are drawn.</param>
     /// <param name="images">Pictures drawn at once.</param>
+    /// <param name="progress">Share of the prompts that is encoded; nothing is told where they were before.</param>
     /// <param name="cancellationToken">Checked between layers of text encoders.</param>
     /// <exception cref="InvalidRequestException">The settings ask for what the model or its sampler cannot do.</exception>
-    public GuidedSampler(SourceModel model, SamplingSettings settings, int images, CancellationToken cancellationToken = default)
+    public GuidedSampler(SourceModel model, SamplingSettings settings, int images, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         if (images < 1) throw new InvalidRequestException("batch", $"expected at least one image, found {images}");
         _plan = GenerationPlan.Create(settings.ToRequest(model), model.Pipeline);
         (Images, _dropsVariance) = (images, model.Pipeline.DropsVariance);
-        _conditions = _plan.Conditions(model.Encode(_plan.Text?.ToEncode(_plan.Guided) ?? [], cancellationToken));
+        _conditions = _plan.Conditions(model.Encode(_plan.Text?.ToEncode(_plan.Guided) ?? [], progress, cancellationToken));
         InputShapes = _plan.NetworkInputs(NetworkBatch);
         _sampleLength = images * (int)ImageShape.Elements;
         Timesteps = [.. _plan.CreateScheduler(images).Timesteps];

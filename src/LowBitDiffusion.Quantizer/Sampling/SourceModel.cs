@@ -75,14 +75,14 @@ public sealed class SourceModel : IDisposable
     public void Dispose() => Pipeline.Dispose();
 
     /// <summary>Encodes texts; each is encoded once, and the encoders' weights do not stay in memory.</summary>
-    internal IReadOnlyDictionary<string, Dictionary<string, float[]>> Encode(IReadOnlyList<string> texts, CancellationToken cancellationToken)
+    internal IReadOnlyDictionary<string, Dictionary<string, float[]>> Encode(IReadOnlyList<string> texts, IProgress<double>? progress, CancellationToken cancellationToken)
     {
         lock (_encoded)
         {
             string[] missing = [.. texts.Where(text => !_encoded.ContainsKey(text))];
             if (missing.Length > 0)
             {
-                foreach ((string text, Dictionary<string, float[]> rows) in Pipeline.Text!.Encode(missing, Keep.Nothing, cancellationToken)) _encoded.Add(text, rows);
+                foreach ((string text, Dictionary<string, float[]> rows) in Pipeline.Text!.Encode(missing, Keep.Nothing, progress, cancellationToken)) _encoded.Add(text, rows);
             }
 
             return _encoded;

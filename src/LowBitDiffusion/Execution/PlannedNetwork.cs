@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Execution.Planning;
 using LowBitDiffusion.Graphs;
@@ -132,8 +133,9 @@ public sealed unsafe class PlannedNetwork : IDenoiser
 
     /// <summary>Runs every phase once on the given inputs and returns all outputs: networks outside a loop, and checks against reference results.</summary>
     /// <param name="inputs">All inputs by name, row-major; integers as numbers. Images of a batch may have different timesteps if nothing is quantized by timestep.</param>
+    /// <param name="progress">Share of the multiplications that are done, 0 to 1; on a device, told after each phase.</param>
     /// <param name="cancellationToken">Checked between layers.</param>
-    public IReadOnlyDictionary<string, float[]> Run(IReadOnlyDictionary<string, float[]> inputs, CancellationToken cancellationToken = default)
+    public IReadOnlyDictionary<string, float[]> Run(IReadOnlyDictionary<string, float[]> inputs, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         float timestep = inputs.TryGetValue("timestep", out float[]? values) && values.Length > 0 ? values[0] : 0;
         BeginRequest([timestep]);
@@ -142,7 +144,8 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         RequireInputs(inputs.Keys, except: []);
         foreach ((string name, float[] input) in inputs) pinned.Pin(name, Checked(name, input));
         foreach ((string name, float[] output) in outputs) pinned.Pin(name, output, last: true);
-        foreach (PlanPhase phase in Enum.GetValues<PlanPhase>()) Run(phase, 0, cancellationToken);
+        PlanProgress? told = progress is null ? null : new PlanProgress(_plan, progress);
+        foreach (PlanPhase phase in Enum.GetValues<PlanPhase>()) Run(phase, 0, cancellationToken, told);
         return outputs;
     }
 
@@ -174,7 +177,8 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         int loaded = 0;
         try
         {
-            Parallel.ForEach(steps, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = _context.Pool.Threads }, step =>
+            // One at a time to whoever is free: layers differ a thousandfold.
+            Parallel.ForEach(Partitioner.Create(steps, loadBalance: true), new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = _context.Pool.Threads }, step =>
             {
                 step.Load(model);
                 progress?.Report((double)Interlocked.Increment(ref loaded) / steps.Length);
@@ -203,12 +207,18 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         _device?.BeginRequest(timesteps.Length);
     }
 
-    private void Run(PlanPhase phase, int step, CancellationToken cancellationToken)
+    private void Run(PlanPhase phase, int step, CancellationToken cancellationToken, PlanProgress? progress = null)
     {
         _context.Step = _steps.Pointer + step * _plan.StepBytes;
         foreach (InputQuantizer quantizer in _plan.Quantizers[phase]) quantizer.Select(step);
-        if (_device is not null) _device.Run(phase, step, cancellationToken);
-        else _context.Run(_plan.Steps[phase], cancellationToken);
+        if (_device is null)
+        {
+            _context.Run(_plan.Steps[phase], cancellationToken, progress);
+            return;
+        }
+
+        _device.Run(phase, step, cancellationToken);
+        foreach (PlanStep done in _plan.Steps[phase]) progress?.Add(done);
     }
 
     private void RequireInputs(IEnumerable<string> given, string[] except)

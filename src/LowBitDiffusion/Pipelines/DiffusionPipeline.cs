@@ -66,7 +66,7 @@ public sealed class DiffusionPipeline : IAsyncDisposable, IDisposable
 
     /// <summary>Draws images.</summary>
     /// <param name="request">What to draw.</param>
-    /// <param name="progress">Called after every step.</param>
+    /// <param name="progress">Told of encoding and decoding while they last and of every step of the sampler.</param>
     /// <param name="cancellationToken">Takes effect within one layer.</param>
     /// <returns>One image per label or count, in order.</returns>
     /// <exception cref="InvalidRequestException">The request does not fit the model; the message says what does.</exception>
@@ -84,11 +84,7 @@ public sealed class DiffusionPipeline : IAsyncDisposable, IDisposable
         await Task.Run(
             () =>
             {
-                foreach (GenerationUpdate update in new GenerationRun(_model, plan, previews: false, cancellationToken) { Observer = observer }.Updates())
-                {
-                    progress?.Report(update.Progress);
-                    images.AddRange(update.Finished);
-                }
+                foreach (GenerationUpdate update in new GenerationRun(_model, plan, previews: false, cancellationToken) { Observer = observer, Progress = progress }.Updates()) images.AddRange(update.Finished);
             },
             cancellationToken).ConfigureAwait(false);
         return images;

@@ -79,11 +79,12 @@ public enum GenerationStage
 }
 
 /// <summary>How far a request is.</summary>
-/// <param name="Stage">What has just been done.</param>
+/// <param name="Stage">What has just been done, or is being done.</param>
 /// <param name="Finished">Images done.</param>
 /// <param name="Images">Images of the request.</param>
 /// <param name="Step">Steps done of the batch being drawn.</param>
 /// <param name="Steps">Steps of a batch.</param>
 /// <param name="Fraction">Share of the request that is done, 0 to 1.</param>
 /// <param name="Elapsed">Time since the request began.</param>
-public readonly record struct GenerationProgress(GenerationStage Stage, int Finished, int Images, int Step, int Steps, double Fraction, TimeSpan Elapsed);
+/// <param name="UnderWay">Whether texts or an image are still being encoded or decoded.</param>
+public readonly record struct GenerationProgress(GenerationStage Stage, int Finished, int Images, int Step, int Steps, double Fraction, TimeSpan Elapsed, bool UnderWay = false);

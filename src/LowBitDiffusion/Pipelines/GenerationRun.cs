@@ -26,6 +26,9 @@ internal sealed class GenerationRun(DiffusionModel model, GenerationPlan plan, b
     /// <summary>Told the samples after every call.</summary>
     public SampleObserver? Observer { get; init; }
 
+    /// <summary>Told of every update, and how far encoding and decoding are between them.</summary>
+    public IProgress<GenerationProgress>? Progress { get; init; }
+
     /// <summary>Does the work, as far as updates are taken.</summary>
     public IEnumerable<GenerationUpdate> Updates()
     {
@@ -42,7 +45,7 @@ internal sealed class GenerationRun(DiffusionModel model, GenerationPlan plan, b
         Dictionary<string, Dictionary<string, float[]>> encoded = [];
         if (texts.Count > 0)
         {
-            encoded = model.Text!.Encode(texts, plan.Memory.KeepText, cancellationToken);
+            encoded = model.Text!.Encode(texts, plan.Memory.KeepText, Within(GenerationStage.Encoding), cancellationToken);
             yield return Update(GenerationStage.Encoding, work: 1);
         }
 
@@ -50,7 +53,7 @@ internal sealed class GenerationRun(DiffusionModel model, GenerationPlan plan, b
         EncodedImage? init = plan.InitSample is null ? null : new EncodedImage(plan.InitSample, null, 1, 0);
         if (encodesImage)
         {
-            init = model.Autoencoder!.Encode(plan.InitSample!, plan.Height, plan.Width, plan.Memory.Keep, cancellationToken);
+            init = model.Autoencoder!.Encode(plan.InitSample!, plan.Height, plan.Width, plan.Memory.Keep, Within(GenerationStage.Encoding), cancellationToken);
             yield return Update(GenerationStage.Encoding, work: 1);
         }
 
@@ -63,7 +66,7 @@ internal sealed class GenerationRun(DiffusionModel model, GenerationPlan plan, b
             using LatentDecoder decoder = Decoder();
             for (int i = 0; i < count; i++)
             {
-                float[] image = decoder.Decode(sample.AsSpan(i * _imageLength, _imageLength), cancellationToken);
+                float[] image = decoder.Decode(sample.AsSpan(i * _imageLength, _imageLength), Within(GenerationStage.Decoding), cancellationToken);
                 _finished++;
                 yield return Update(GenerationStage.Decoding, work: 1, finished: [Finish(first + i, image)]);
             }
@@ -125,7 +128,7 @@ internal sealed class GenerationRun(DiffusionModel model, GenerationPlan plan, b
         for (int i = 0; i < count; i++)
         {
             Span<float> one = original.AsSpan(i * _imageLength, _imageLength);
-            images.Add(ToImage(decoder is null ? one : decoder.Decode(one, cancellationToken)));
+            images.Add(ToImage(decoder is null ? one : decoder.Decode(one, progress: null, cancellationToken)));
         }
 
         return images;
@@ -143,8 +146,23 @@ internal sealed class GenerationRun(DiffusionModel model, GenerationPlan plan, b
         GenerationStage stage, double work, int step = 0, float timestep = 0, IReadOnlyList<Image>? preview = null, IReadOnlyList<GeneratedImage>? finished = null)
     {
         _done += work;
-        int shown = stage == GenerationStage.Decoding ? _calls : step;
-        GenerationProgress progress = new(stage, _finished, plan.Images, shown, _calls, _done / _work, Stopwatch.GetElapsedTime(_start));
+        GenerationProgress progress = At(stage, step, _done);
+        Progress?.Report(progress);
         return new GenerationUpdate(progress, timestep, preview ?? [], finished ?? []);
+    }
+
+    private GenerationProgress At(GenerationStage stage, int step, double done) =>
+        new(stage, _finished, plan.Images, stage == GenerationStage.Decoding ? _calls : step, _calls, done / _work, Stopwatch.GetElapsedTime(_start));
+
+    /// <summary>Progress of a piece of work that counts as one.</summary>
+    private IProgress<double>? Within(GenerationStage stage) => Progress is null ? null : new Piece(this, stage);
+
+    private sealed class Piece(GenerationRun run, GenerationStage stage) : IProgress<double>
+    {
+        // The end is told by the update. Fractions that are sums do not hit 1 exactly.
+        public void Report(double value)
+        {
+            if (value < 1 - 1e-9) run.Progress!.Report(run.At(stage, 0, run._done + value) with { UnderWay = true });
+        }
     }
 }

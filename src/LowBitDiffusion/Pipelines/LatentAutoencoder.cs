@@ -29,10 +29,10 @@ internal sealed class LatentAutoencoder(ModelComponent component) : IDisposable
         new(component.Rent(DecoderInputs(height, width, tiling), DecodedOutputs, keep, cancellationToken: cancellationToken), Network, new TileAxis(height, tiling, Network.Factor), new TileAxis(width, tiling, Network.Factor));
 
     /// <summary>Encodes an image <c>[C, H, W]</c>.</summary>
-    public EncodedImage Encode(float[] image, int height, int width, Keep keep, CancellationToken cancellationToken)
+    public EncodedImage Encode(float[] image, int height, int width, Keep keep, IProgress<double>? progress, CancellationToken cancellationToken)
     {
         using ModelComponent.Lease lease = component.Rent(EncoderInputs(height, width), Network.EncodedOutputs, keep, cancellationToken: cancellationToken);
-        IReadOnlyDictionary<string, float[]> encoded = lease.Network.Run(new Dictionary<string, float[]> { ["image"] = image }, cancellationToken);
+        IReadOnlyDictionary<string, float[]> encoded = lease.Network.Run(new Dictionary<string, float[]> { ["image"] = image }, progress, cancellationToken);
         return new EncodedImage(encoded[Network.EncodedOutputs[0]], Network.EncodedOutputs.Count > 1 ? encoded[Network.EncodedOutputs[1]] : null, Network.ScalingFactor, Network.ShiftFactor);
     }
 
@@ -60,15 +60,18 @@ internal sealed class LatentDecoder(ModelComponent.Lease lease, IAutoencoder net
     private readonly float[] _tile = new float[network.LatentChannels * rows.Size * columns.Size];
 
     /// <summary>Decodes one latent <c>[c, h, w]</c> at the diffusion's scale to an image <c>[C, h·f, w·f]</c>.</summary>
-    public float[] Decode(ReadOnlySpan<float> latent, CancellationToken cancellationToken)
+    public float[] Decode(ReadOnlySpan<float> latent, IProgress<double>? progress, CancellationToken cancellationToken)
     {
-        int height = rows.Starts[^1] + rows.Size, width = columns.Starts[^1] + columns.Size;
-        if (rows.Starts.Count * columns.Starts.Count == 1) return DecodeTile(latent, height, width, 0, 0, cancellationToken);
+        int height = rows.Starts[^1] + rows.Size, width = columns.Starts[^1] + columns.Size, tiles = rows.Starts.Count * columns.Starts.Count, done = 0;
+        if (tiles == 1) return DecodeTile(latent, height, width, 0, 0, progress, cancellationToken);
         float[] image = new float[network.ImageChannels * height * width * network.Factor * network.Factor];
         for (int row = 0; row < rows.Starts.Count; row++)
         {
             for (int column = 0; column < columns.Starts.Count; column++)
-                Blend(DecodeTile(latent, height, width, rows.Starts[row], columns.Starts[column], cancellationToken), image, height * network.Factor, width * network.Factor, row, column);
+            {
+                PartialProgress part = new(progress, (double)done++ / tiles, 1.0 / tiles);
+                Blend(DecodeTile(latent, height, width, rows.Starts[row], columns.Starts[column], part, cancellationToken), image, height * network.Factor, width * network.Factor, row, column);
+            }
         }
 
         return image;
@@ -77,7 +80,7 @@ internal sealed class LatentDecoder(ModelComponent.Lease lease, IAutoencoder net
     /// <inheritdoc/>
     public void Dispose() => lease.Dispose();
 
-    private float[] DecodeTile(ReadOnlySpan<float> latent, int height, int width, int top, int left, CancellationToken cancellationToken)
+    private float[] DecodeTile(ReadOnlySpan<float> latent, int height, int width, int top, int left, IProgress<double>? progress, CancellationToken cancellationToken)
     {
         int at = 0;
         for (int channel = 0; channel < network.LatentChannels; channel++)
@@ -88,7 +91,7 @@ internal sealed class LatentDecoder(ModelComponent.Lease lease, IAutoencoder net
             }
         }
 
-        return lease.Network.Run(new Dictionary<string, float[]> { ["latent"] = _tile }, cancellationToken)["decoded"];
+        return lease.Network.Run(new Dictionary<string, float[]> { ["latent"] = _tile }, progress, cancellationToken)["decoded"];
     }
 
     private void Blend(float[] tile, float[] image, int height, int width, int row, int column)

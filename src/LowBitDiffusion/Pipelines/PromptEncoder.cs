@@ -68,10 +68,12 @@ internal sealed class PromptEncoder : IDisposable
     /// <summary>Encodes prompts: the network's inputs for one image by name.</summary>
     /// <param name="prompts">Different texts.</param>
     /// <param name="keep">What stays in memory afterwards.</param>
+    /// <param name="progress">Share that is done, 0 to 1.</param>
     /// <param name="cancellationToken">Checked between layers.</param>
-    public Dictionary<string, Dictionary<string, float[]>> Encode(IReadOnlyList<string> prompts, Keep keep, CancellationToken cancellationToken)
+    public Dictionary<string, Dictionary<string, float[]>> Encode(IReadOnlyList<string> prompts, Keep keep, IProgress<double>? progress, CancellationToken cancellationToken)
     {
-        List<IReadOnlyDictionary<string, float[]>>[] encoded = [.. _encoders.Select(encoder => encoder.Encode(prompts, keep, cancellationToken))];
+        double share = 1.0 / _encoders.Count;
+        List<IReadOnlyDictionary<string, float[]>>[] encoded = [.. _encoders.Select((encoder, i) => encoder.Encode(prompts, keep, new PartialProgress(progress, i * share, share), cancellationToken))];
         Dictionary<string, Dictionary<string, float[]>> conditions = [];
         for (int p = 0; p < prompts.Count; p++)
         {

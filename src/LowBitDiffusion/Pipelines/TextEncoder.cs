@@ -78,11 +78,13 @@ internal sealed class TextEncoder : IDisposable
     /// <summary>Encodes prompts, one after the other.</summary>
     /// <param name="prompts">Different texts.</param>
     /// <param name="keep">What stays in memory afterwards.</param>
+    /// <param name="progress">Share that is done; reading the weights, where they were not kept, counts as much as a prompt.</param>
     /// <param name="cancellationToken">Checked between layers.</param>
-    public List<IReadOnlyDictionary<string, float[]>> Encode(IReadOnlyList<string> prompts, Keep keep, CancellationToken cancellationToken)
+    public List<IReadOnlyDictionary<string, float[]>> Encode(IReadOnlyList<string> prompts, Keep keep, IProgress<double>? progress, CancellationToken cancellationToken)
     {
-        using ModelComponent.Lease lease = _component.Rent(_inputs, Outputs, keep, cancellationToken: cancellationToken);
-        return [.. prompts.Select(prompt => lease.Network.Run(new Dictionary<string, float[]> { ["input_ids"] = Tokenize(prompt) }, cancellationToken))];
+        double share = 1.0 / (prompts.Count + 1);
+        using ModelComponent.Lease lease = _component.Rent(_inputs, Outputs, keep, new PartialProgress(progress, 0, share), cancellationToken);
+        return [.. prompts.Select((prompt, i) => lease.Network.Run(new Dictionary<string, float[]> { ["input_ids"] = Tokenize(prompt) }, new PartialProgress(progress, (i + 1) * share, share), cancellationToken))];
     }
 
     /// <inheritdoc/>

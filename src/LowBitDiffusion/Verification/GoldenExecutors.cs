@@ -31,11 +31,11 @@ public static class GoldenExecutors
                 float[] value = ToGraphLayout(node.Shape, rows);
                 foreach (string name in names[node]) onTap(name, value);
             };
-            open.Run(inputs, cancellationToken);
+            open.Run(inputs, progress: null, cancellationToken);
         }
 
         using PlannedNetwork fused = new(PlanCompiler.Compile(model, graph, [], pool.Threads), model, pool, null, cancellationToken, onDevice);
-        return fused.Run(inputs, cancellationToken);
+        return fused.Run(inputs, progress: null, cancellationToken);
     };
 
     private static float[] ToGraphLayout(TensorShape shape, ReadOnlySpan<float> rows)

@@ -49,7 +49,7 @@ internal sealed class LatentModelTests
     public async Task AWholeFolderIsWrittenAndDraws(Func<string, string> write, int bits, bool text, bool embeddings, bool labels)
     {
         write(_folder["float"]);
-        PromptEmbeddings? encoded = embeddings ? Embeddings(channels: 20) : null;
+        PromptEmbeddings? encoded = embeddings ? TinyEmbeddings.Create(channels: 20) : null;
         QualityReport report = ModelQuantizer.Run(_request with { WeightBits = bits, Prompts = text ? s_prompts : null, PromptEmbeddings = encoded });
 
         using (SourceModel model = SourceModel.Open(_folder["low"]))
@@ -92,7 +92,7 @@ internal sealed class LatentModelTests
     public async Task EmbeddingsTakeTurnsWhenModelsAreCompared()
     {
         await using DiffusionPipeline model = await DiffusionPipeline.LoadAsync(TinyFolder.PixArt(_folder["float"])), same = model.Share();
-        EvaluationOptions options = new(Count: 3, Steps: 2, Batch: 2) { PromptEmbeddings = Embeddings(channels: 20), Height = 32, Width = 32 };
+        EvaluationOptions options = new(Count: 3, Steps: 2, Batch: 2) { PromptEmbeddings = TinyEmbeddings.Create(channels: 20), Height = 32, Width = 32 };
         (EvaluationResult result, Image sheet) = await Evaluator.CompareAsync(model, same, ruler: null, options);
         Assert.That(result.MeanPsnr, Is.Null, "a model equals itself");
         Assert.That((result.Pairs.Count, result.Height, result.Decoded), Is.EqualTo((3, 32, true)));
@@ -145,10 +145,10 @@ internal sealed class LatentModelTests
 
     private static IEnumerable<TestCaseData> BadRequests()
     {
-        yield return Case("embeddings of another width", TinyFolder.PixArt, r => r with { PromptEmbeddings = Embeddings(channels: 21) }, "20 channels");
+        yield return Case("embeddings of another width", TinyFolder.PixArt, r => r with { PromptEmbeddings = TinyEmbeddings.Create(channels: 21) }, "20 channels");
         yield return Case("no embeddings", TinyFolder.PixArt, r => r, "expected embeddings");
         yield return Case("prompts without encoder", TinyFolder.PixArt, r => r with { Prompts = s_prompts }, "found a prompt");
-        yield return Case("prompts and embeddings", TinyFolder.StableDiffusion, r => r with { Prompts = s_prompts, PromptEmbeddings = Embeddings(channels: 32) }, "found both");
+        yield return Case("prompts and embeddings", TinyFolder.StableDiffusion, r => r with { Prompts = s_prompts, PromptEmbeddings = TinyEmbeddings.Create(channels: 32) }, "found both");
         yield return Case("prompts for labels", TinyFolder.DiT, r => r with { Prompts = s_prompts }, "takes no text");
         yield return Case("size", TinyFolder.StableDiffusion, r => r with { Height = 30 }, "multiple of");
 
@@ -189,14 +189,6 @@ internal sealed class LatentModelTests
     {
         File.WriteAllText(_folder["model.safetensors"], "");
         Assert.That(() => ModelQuantizer.Run(_request with { Model = _folder["model.safetensors"] }), Throws.TypeOf<InvalidRequestException>().With.Message.Contains("lbd convert"));
-    }
-
-    private static PromptEmbeddings Embeddings(int channels)
-    {
-        InMemoryTensors tensors = new("text");
-        foreach ((string name, int count) in new[] { ("encoder_hidden_states", 2), ("negative_encoder_hidden_states", 1) })
-            tensors.Add(name, [count, 6, channels], [.. Enumerable.Range(0, count * 6 * channels).Select(i => MathF.Sin(i + count))]);
-        return PromptEmbeddings.Read(tensors);
     }
 
     private sealed class Progress(Action<QuantizationProgress> action) : IProgress<QuantizationProgress>

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using LowBitDiffusion.Kernels.Memory;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Tests.Formats;
@@ -108,10 +109,13 @@ public sealed class MemoryPlanTests
         await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(_model, new() { MemoryBudget = least, Threads = 2 });
         long before = pipeline.WeightBytes;
         await pipeline.GenerateAsync(Request);
-        await pipeline.GenerateAsync(Request);
+        Told told = new();
+        await pipeline.GenerateAsync(Request, told);
 
         Assert.That(all, Is.GreaterThan(least));
         Assert.That(pipeline.WeightBytes, Is.LessThan(before + text), "bytes of weights after encoding");
+        double encoded = told.Reports.First(report => !report.UnderWay).Fraction;
+        Assert.That(told.Reports.Min(report => report.Fraction), Is.LessThan(encoded / 10), "progress of encoding when the first layers are read");
     }
 
     [Test]
@@ -137,12 +141,20 @@ public sealed class MemoryPlanTests
         return samples;
     }
 
-    // Every stage reports while it holds its memory, but for text, which is reported when encoders may be gone.
+    // Every stage reports while it holds its memory.
     private sealed class Peak : IProgress<GenerationProgress>
     {
         public long Bytes { get; private set; }
 
         public void Report(GenerationProgress value) => Bytes = Math.Max(Bytes, NativeBuffer.LiveBytes);
+    }
+
+    // Layers are read, and reported, by several threads.
+    private sealed class Told : IProgress<GenerationProgress>
+    {
+        public ConcurrentQueue<GenerationProgress> Reports { get; } = [];
+
+        public void Report(GenerationProgress value) => Reports.Enqueue(value);
     }
 
     private long Total(long? budget) => DiffusionPipeline.EstimateMemory(_model, new() { MemoryBudget = budget, Threads = 2 }).Total;

@@ -76,6 +76,20 @@ public sealed class TextToImageTests
         Assert.That(updates.SelectMany(update => update.Finished).Select(image => image.Seed), Is.EqualTo(new ulong[] { 0, 1, 2 }));
     }
 
+    [Test]
+    public async Task Encoding_and_decoding_tell_how_far_they_are()
+    {
+        List<GenerationProgress> told = [];
+        await _pipeline.GenerateAsync(Cat with { InitImage = StraightLineTests.Picture(), Strength = 1 }, new Progress(told.Add));
+
+        Assert.That(told.Select(progress => progress.Fraction), Is.Ordered.Ascending);
+        Assert.That(told[^1].Fraction, Is.EqualTo(1).Within(1e-9));
+        Assert.That(told.Where(progress => !progress.UnderWay).Select(progress => progress.Stage), Is.EqualTo(new[] { GenerationStage.Encoding, GenerationStage.Encoding, GenerationStage.Sampling, GenerationStage.Sampling, GenerationStage.Decoding }));
+        // Two texts and an image are encoded by dozens of layers.
+        Assert.That(told.Count(progress => progress is { UnderWay: true, Stage: GenerationStage.Encoding }), Is.GreaterThan(50));
+        Assert.That(told.Count(progress => progress is { UnderWay: true, Stage: GenerationStage.Decoding }), Is.GreaterThan(20));
+    }
+
     [TestCase(GenerationStage.Encoding), TestCase(GenerationStage.Sampling), TestCase(GenerationStage.Decoding)]
     public async Task Work_stops_at_every_stage(GenerationStage stage)
     {

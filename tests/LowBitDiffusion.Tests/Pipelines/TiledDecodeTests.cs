@@ -80,6 +80,6 @@ public sealed class TiledDecodeTests
         using WorkerPool pool = new(2);
         using LatentAutoencoder autoencoder = new(new ModelComponent(ModelFolder.Open(TinyFolder.DiT(folder.Path)), "vae", ["AutoencoderKL"], pool, 1));
         using LatentDecoder decoder = autoencoder.Decoder(height, width, tiling, Keep.Everything, default);
-        return decoder.Decode(latent, default);
+        return decoder.Decode(latent, progress: null, default);
     }
 }

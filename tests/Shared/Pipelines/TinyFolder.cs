@@ -24,6 +24,17 @@ internal static class TinyFolder
         return folder;
     }
 
+    /// <summary>Stable Diffusion 2.x, which predicts v.</summary>
+    public static string StableDiffusion2(string folder)
+    {
+        Index(folder, "StableDiffusionPipeline", ("unet", "UNet2DConditionModel"), ("vae", "AutoencoderKL"), ("text_encoder", "CLIPTextModel"), ("tokenizer", "CLIPTokenizer"));
+        Write(folder, "scheduler/scheduler_config.json", Scheduler.Replace("epsilon", "v_prediction", StringComparison.Ordinal));
+        Golden(folder, "unet", "unet2dcond_sd2");
+        Golden(folder, "vae", "vae_kl");
+        Text(folder, "", "CLIPTextModel", width: 24, seed: 1);
+        return folder;
+    }
+
     /// <summary>Stable Diffusion XL.</summary>
     public static string StableDiffusionXL(string folder)
     {

@@ -113,7 +113,7 @@ internal readonly struct Gelu : IFunction
     public static Vector256<float> Normal(Vector256<float> x)
     {
         Vector256<float> result = default;
-        for (int lane = 0; lane < Vector256<float>.Count; lane++) result = result.WithElement(lane, 0.5f * (1 + Functions.Erf(x[lane] * 0.70710678f)));
+        for (int lane = 0; lane < Vector256<float>.Count; lane++) result = result.WithElement(lane, Functions.Phi(x[lane]));
         return result;
     }
 }

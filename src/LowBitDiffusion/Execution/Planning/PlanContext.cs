@@ -7,7 +7,7 @@ namespace LowBitDiffusion.Execution.Planning;
 /// <summary>What steps need at run time: bases of the memory kinds, threads, the caller's inputs and outputs.</summary>
 internal sealed unsafe class PlanContext(WorkerPool pool, int slots)
 {
-    private readonly Dictionary<PlanStep, (long Ticks, int Calls)> _timings = [];
+    private readonly Dictionary<PlanStep, (long Ticks, long Fewest, int Calls)> _timings = [];
 
     /// <summary>Threads.</summary>
     public WorkerPool Pool { get; } = pool;
@@ -31,20 +31,21 @@ internal sealed unsafe class PlanContext(WorkerPool pool, int slots)
     public bool Profile { get; set; }
 
     /// <summary>Runs steps in order, asking before each whether to stop.</summary>
-    public void Run(PlanStep[] steps, CancellationToken cancellationToken)
+    public void Run(PlanStep[] steps, CancellationToken cancellationToken, PlanProgress? progress = null)
     {
         foreach (PlanStep step in steps)
         {
             cancellationToken.ThrowIfCancellationRequested();
             if (Profile) RunTimed(step);
             else step.Run(this);
+            progress?.Add(step);
         }
     }
 
     /// <summary>Times since the last call, in the order of first use.</summary>
     public IReadOnlyList<StepTiming> TakeTimings()
     {
-        StepTiming[] timings = [.. _timings.Select(t => new StepTiming(t.Key.Name, t.Key.Kind, t.Key.Macs, t.Value.Calls, Stopwatch.GetElapsedTime(0, t.Value.Ticks)))];
+        StepTiming[] timings = [.. _timings.Select(t => new StepTiming(t.Key.Name, t.Key.Kind, t.Key.Macs, t.Value.Calls, Stopwatch.GetElapsedTime(0, t.Value.Ticks), Stopwatch.GetElapsedTime(0, t.Value.Fewest)))];
         _timings.Clear();
         return timings;
     }
@@ -66,8 +67,9 @@ internal sealed unsafe class PlanContext(WorkerPool pool, int slots)
     /// <summary>Adds a call that began at <paramref name="start"/> and ends now to a step's time.</summary>
     public void Record(PlanStep step, long start)
     {
-        (long ticks, int calls) = _timings.GetValueOrDefault(step);
-        _timings[step] = (ticks + Stopwatch.GetTimestamp() - start, calls + 1);
+        long taken = Stopwatch.GetTimestamp() - start;
+        (long ticks, long fewest, int calls) = _timings.GetValueOrDefault(step, (0, long.MaxValue, 0));
+        _timings[step] = (ticks + taken, Math.Min(fewest, taken), calls + 1);
     }
 
     private void RunTimed(PlanStep step)

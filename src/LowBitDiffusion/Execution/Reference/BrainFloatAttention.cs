@@ -5,7 +5,7 @@ namespace LowBitDiffusion.Execution.Reference;
 /// <summary>Attention in bfloat16 as <see cref="Kernels.Attention.Bf16Attention"/> defines it, operation by operation; its kernel must agree bit for bit given equal inputs.</summary>
 internal static class BrainFloatAttention
 {
-    private const int Block = 144;
+    private const int Block = 240;
 
     /// <summary>Row-major queries, keys and values <c>[N, L, heads·width]</c>.</summary>
     public static float[] Run(AttentionOp op, float[] q, float[] k, float[] v, TensorShape queries, TensorShape values)

@@ -5,7 +5,7 @@ namespace LowBitDiffusion.Execution.Reference;
 /// <summary>Attention in 8-bit integers as <see cref="Kernels.Attention.Int8Attention"/> defines it, operation by operation; kernels must agree bit for bit given equal inputs.</summary>
 internal static class QuantizedAttention
 {
-    private const int Block = 144;
+    private const int Block = 240;
     private const float Least = 1e-30f;
 
     /// <summary>Row-major queries, keys and values <c>[N, L, heads·width]</c>.</summary>
