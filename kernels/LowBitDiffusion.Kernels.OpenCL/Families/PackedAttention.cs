@@ -49,7 +49,7 @@ public static class PackedAttention
             ValueGroup = layout.ValueGroup / sizeof(uint),
             Scale = job.Scale,
         };
-        string options = $"-DV={tile.Vector} -DITEMS={tile.Items} -DWIDTH={job.HeadWidth} -DVALUE_WIDTH={job.ValueWidth} {(bf16 ? "-DBF16 -DDOT_PLAIN" : KernelChoice.Option(dot))}";
+        string options = $"-DV={tile.Vector} -DITEMS={tile.Items} -DBLOCK={Int8AttentionLayout.KeyBlock} -DWIDTH={job.HeadWidth} -DVALUE_WIDTH={job.ValueWidth} {(bf16 ? "-DBF16 -DDOT_PLAIN" : KernelChoice.Option(dot))}";
         long heads = (long)job.Batch * job.Heads, groups = (job.Keys + layout.GroupSize - 1) / layout.GroupSize;
         queue.Call("packed_attention", options, "packed_statistics").Memory(job.Key.Place).Memory(job.Value.Place).Memory(scratch).Value(arguments)
             .Run((layout.KeyChannels + layout.ValueChannels, job.Batch), (Group, 1));

@@ -4,12 +4,12 @@
 //    packed_statistics   one item per channel of an image: mean of the keys, middle and scale of the values, token after token
 //    packed_keys         one item per key of a head: its words, and in integers its scale and start
 //    packed_values       one item per channel and group of keys
-//    packed_attention    a group of ITEMS items, V queries an item: their words and running outputs in registers; keys come in blocks of 144, by pieces through local memory
+//    packed_attention    a group of ITEMS items, V queries an item: their words and running outputs in registers; keys come in blocks of BLOCK, by pieces through local memory
 //
-//        block      │ KEYS × WORDS │ KEYS × WORDS │ …  →  scores of 144 keys  →  maximum  →  weights, GROUP to a word
+//        block      │ KEYS × WORDS │ KEYS × WORDS │ …  →  scores of BLOCK keys  →  maximum  →  weights, GROUP to a word
 //                   │ groups × CHANNELS │ groups × CHANNELS │ …  →  outputs = outputs·decay + sums
 //
-// A word holds GROUP numbers: four bytes or two bfloat16. WIDTH and VALUE_WIDTH are the channels of a head.
+// A word holds GROUP numbers: four bytes or two bfloat16. WIDTH and VALUE_WIDTH are the channels of a head, BLOCK is the processor's.
 
 #include "dot.cl"
 
@@ -23,7 +23,6 @@
 #define ONES 0x01010101u
 #endif
 
-#define BLOCK 144
 #define TILE 2304
 #define WORDS ((WIDTH + GROUP - 1) / GROUP)
 #define KEYS (TILE / WORDS < BLOCK ? TILE / WORDS : BLOCK)
