@@ -136,7 +136,7 @@ public sealed class BadInputTests
     [TestCase("--weight-bits 1", "weight-bits", "2 to 8", "found 1")]
     [TestCase("--activation-bits 9", "activation-bits", "2 to 8", "found 9")]
     [TestCase("--images 0", "images", "found 0")]
-    [TestCase("--range best", "range", "mse, minmax, ema", "'best'")]
+    [TestCase("--range best", "range", "mse, grid, minmax, ema", "'best'")]
     [TestCase("--rule mid_block", "rule", "'mid_block'")]
     [TestCase("--rule mid_block.*=w1a8", "w1a8")]
     [TestCase("--rule no_such_layer=w8a8", "no_such_layer", "none of the")]
