@@ -128,7 +128,7 @@ internal sealed class BenchCommand : CliCommand
 
     private NetworkBenchmarkSettings Network(ParseResult parsed, string architecture) => new(
         architecture, parsed.GetValue(_weights)!, CommonOptions.CheckedAttention(parsed.GetValue(_attention)!), parsed.GetValue(_size), parsed.GetValue(_tile), CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096),
-        parsed.GetValue(_steps) is { } steps ? CommonOptions.Checked("steps", steps, 1, 100_000) : null, CommonOptions.CheckedThreads(parsed.GetValue(_threads)));
+        CommonOptions.Checked("steps", parsed.GetValue(_steps), 1, 100_000), CommonOptions.CheckedThreads(parsed.GetValue(_threads)));
 
     private async Task<int> RunNetworkAsync(NetworkBenchmarkSettings settings, bool json, CancellationToken cancellationToken)
     {

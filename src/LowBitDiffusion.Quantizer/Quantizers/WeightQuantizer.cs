@@ -57,6 +57,7 @@ public static class WeightQuantizer
         int rows = shape[0], depth = (int)(shape.Elements / rows);
         float[] scales = new float[rows * ranges.Length];
         byte[]? zeroPoints = options.Symmetric ? null : new byte[scales.Length];
+        bool searched = options.Range is RangeMethod.Mse or RangeMethod.Grid;
 
         // A NaN must surface as one error, not as an AggregateException of several.
         for (int row = 0; row < rows; row++)
@@ -73,14 +74,14 @@ public static class WeightQuantizer
                 ReadOnlySpan<float> values = weight.Span.Slice(offset, ranges[g].count);
                 if (zeroPoints is null)
                 {
-                    scales[entry] = options.Range is RangeMethod.Mse or RangeMethod.Grid
+                    scales[entry] = searched
                         ? RangeSearch.Symmetric(values, options.Bits).Quantizer.Scale
                         : SymmetricQuantizer.FromMagnitude(ValueRange.Of(values).Magnitude, options.Bits).Scale;
                 }
                 else
                 {
                     ValueRange range = ValueRange.Of(values);
-                    AffineQuantizer quantizer = options.Range is RangeMethod.Mse or RangeMethod.Grid
+                    AffineQuantizer quantizer = searched
                         ? RangeSearch.Affine(values, options.Bits, options.Range == RangeMethod.Grid).Quantizer
                         : AffineQuantizer.FromRange(range.Min, range.Max, options.Bits);
                     (scales[entry], zeroPoints[entry]) = (quantizer.Scale, (byte)quantizer.ZeroPoint);
