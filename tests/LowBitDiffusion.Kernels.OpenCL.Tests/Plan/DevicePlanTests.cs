@@ -6,7 +6,6 @@ using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Tests.Convolution;
 using LowBitDiffusion.Kernels.OpenCL.Tests.Support;
-using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Tests.Execution;
@@ -15,21 +14,8 @@ namespace LowBitDiffusion.Kernels.OpenCL.Tests.Plan;
 
 /// <summary>A compiled plan computes on a device what it computes on the processor: layers bit for bit, networks within the bound of the processor's own executors.</summary>
 [Category("Execution")]
-public sealed class DevicePlanTests
+public sealed class DevicePlanTests : ModelDeviceFixture
 {
-    private ComputeDevice _device = null!;
-    private WorkerPool _pool = null!;
-
-    [OneTimeSetUp]
-    public void Open() => (_device, _pool) = (TestDevice.OpenForModels(), new WorkerPool(2));
-
-    [OneTimeTearDown]
-    public void Close()
-    {
-        _device?.Dispose();
-        _pool?.Dispose();
-    }
-
     private static readonly LayerPrecision[] Precisions =
     [
         new(8, 8), new(4, 8), new(4, 4), new(2, 2), new(5, 8, GroupChannels: 3), new(4, 8, Split: 5, SplitWeightScales: true), new(4, 8, GroupChannels: 3, Split: 5), new(4, 4, Split: 5, ChannelScales: true),
@@ -60,10 +46,10 @@ public sealed class DevicePlanTests
     [TestCaseSource(nameof(Layers))]
     public void A_layer_has_the_same_bits(Graph graph, ModelWeights weights)
     {
-        if (!_device.Properties.DividesCorrectly || !_device.Properties.HasDoubles) Assert.Ignore("the device rounds divisions or sums its own way");
+        if (!Device.Properties.DividesCorrectly || !Device.Properties.HasDoubles) Assert.Ignore("the device rounds divisions or sums its own way");
         Dictionary<string, float[]> inputs = new() { ["x"] = RandomModel.Normal(new Random(5), (int)graph.Inputs["x"].Shape.Elements, 2), ["timestep"] = [480, 480] };
 
-        IntegerMatrixTests.SameBits(Run(graph, weights, inputs, _device)["out"], Run(graph, weights, inputs, null)["out"], graph.Outputs["out"].ToString());
+        IntegerMatrixTests.SameBits(Run(graph, weights, inputs, Device)["out"], Run(graph, weights, inputs, null)["out"], graph.Outputs["out"].ToString());
     }
 
     [Test]
@@ -79,7 +65,7 @@ public sealed class DevicePlanTests
             ["text"] = Text(graph)["text"],
         };
 
-        float[] expected = Run(graph, weights, inputs, null)["sample"], found = Run(graph, weights, inputs, _device)["sample"];
+        float[] expected = Run(graph, weights, inputs, null)["sample"], found = Run(graph, weights, inputs, Device)["sample"];
 
         // A code may differ by one where a value lies within rounding of a tie; its effect is one step of that layer.
         double norm = Math.Sqrt(expected.Sum(v => (double)v * v)), error = Math.Sqrt(expected.Zip(found, (a, b) => (double)(a - b) * (a - b)).Sum());
@@ -90,7 +76,7 @@ public sealed class DevicePlanTests
     [TestCase(AttentionPrecision.Bf16)]
     public void A_network_with_attention_in_few_bits_has_the_same_bits(AttentionPrecision precision)
     {
-        if (!_device.Properties.DividesCorrectly || !_device.Properties.HasDoubles) Assert.Ignore("the device rounds divisions or sums its own way");
+        if (!Device.Properties.DividesCorrectly || !Device.Properties.HasDoubles) Assert.Ignore("the device rounds divisions or sums its own way");
         GraphBuilder g = new();
         g.Input("timestep", new(2), Dependence.Timestep);
         Node tokens = g.ToTokens(g.Input("x", new(2, 12, 9, 10), Dependence.Sample)), normed = g.LayerNorm("norm", tokens, 1e-5f);
@@ -100,7 +86,7 @@ public sealed class DevicePlanTests
         weights = weights.With(weights.QuantizedModules, precision);
         Dictionary<string, float[]> inputs = new() { ["x"] = RandomModel.Normal(new Random(5), 2160, 2), ["timestep"] = [480, 480] };
 
-        IntegerMatrixTests.SameBits(Run(graph, weights, inputs, _device)["out"], Run(graph, weights, inputs, null)["out"], $"attention in {precision}");
+        IntegerMatrixTests.SameBits(Run(graph, weights, inputs, Device)["out"], Run(graph, weights, inputs, null)["out"], $"attention in {precision}");
     }
 
     [Test]
@@ -110,8 +96,8 @@ public sealed class DevicePlanTests
         Graph graph = RandomNetwork.Build(random);
         ModelWeights weights = RandomModel.Weights(graph, 3, _ => new LayerPrecision(8, 8));
         using PackedModel packed = new(weights, KernelTable.Best);
-        using DeviceModel model = new(_device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, _pool, null, default, model);
+        using DeviceModel model = new(Device, weights);
+        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, Pool, null, default, model);
         float[] sample = RandomModel.Normal(random, network.SampleLength), prediction = new float[network.PredictionLength], other = new float[network.PredictionLength];
         network.Prepare([900, 500], Text(graph));
         network.Predict(0, sample, prediction);
@@ -137,8 +123,8 @@ public sealed class DevicePlanTests
         Graph graph = RandomNetwork.Build(new Random(5));
         ModelWeights weights = RandomModel.Weights(graph, 5, _ => null);
         using PackedModel packed = new(weights, KernelTable.Best);
-        using DeviceModel model = new(_device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, _pool, null, default, model);
+        using DeviceModel model = new(Device, weights);
+        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, Pool, null, default, model);
         float[] sample = RandomModel.Normal(new Random(1), network.SampleLength), first = new float[network.PredictionLength], again = new float[network.PredictionLength];
         network.Prepare([900], Text(graph));
         network.Predict(0, sample, first);
@@ -159,8 +145,8 @@ public sealed class DevicePlanTests
         Graph graph = RandomNetwork.Build(new Random(7));
         ModelWeights weights = RandomModel.Weights(graph, 7, _ => new LayerPrecision(8, 8));
         using PackedModel packed = new(weights, KernelTable.Best);
-        using DeviceModel model = new(_device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, _pool, null, default, model);
+        using DeviceModel model = new(Device, weights);
+        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, Pool, null, default, model);
         float[] sample = RandomModel.Normal(new Random(1), network.SampleLength), expected = new float[network.PredictionLength], found = new float[network.PredictionLength];
         network.Prepare([900], Text(graph));
         network.Predict(0, sample, expected);
@@ -177,7 +163,7 @@ public sealed class DevicePlanTests
     {
         using PackedModel packed = new(weights, KernelTable.Best);
         using DeviceModel? model = device is null ? null : new(device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, _pool, null, default, model);
+        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, Pool, null, default, model);
         return network.Run(inputs);
     }
 

@@ -1,7 +1,6 @@
 using System.Text.Json;
 using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Tests.Support;
-using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Tests.Shared;
@@ -11,21 +10,8 @@ namespace LowBitDiffusion.Kernels.OpenCL.Tests.Plan;
 
 /// <summary>Recorded networks and the repository's own models on a device.</summary>
 [Category("Execution")]
-public sealed class ModelsOnDeviceTests
+public sealed class ModelsOnDeviceTests : ModelDeviceFixture
 {
-    private ComputeDevice _device = null!;
-    private WorkerPool _pool = null!;
-
-    [OneTimeSetUp]
-    public void Open() => (_device, _pool) = (TestDevice.OpenForModels(), new WorkerPool(2));
-
-    [OneTimeTearDown]
-    public void Close()
-    {
-        _device?.Dispose();
-        _pool?.Dispose();
-    }
-
     public static IEnumerable<TestCaseData> Runs()
     {
         using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Repository.Golden("index.json")));
@@ -42,7 +28,7 @@ public sealed class ModelsOnDeviceTests
     {
         using GoldenCase golden = GoldenCase.Open(Repository.Golden(name));
 
-        IReadOnlyList<GoldenComparison> comparisons = golden.Run(run, GoldenExecutors.Planned(_pool, device: _device));
+        IReadOnlyList<GoldenComparison> comparisons = golden.Run(run, GoldenExecutors.Planned(Pool, device: Device));
 
         Assert.That(comparisons.Select(comparison => comparison.Name), Has.Some.StartsWith("out."), "nothing was compared");
         Assert.That(comparisons.Where(comparison => !comparison.Passed), Is.Empty, "tensors out of tolerance");
@@ -59,7 +45,7 @@ public sealed class ModelsOnDeviceTests
         // Of a picture's root mean square. Quantized models turn a rounding of the last digit into a step of a layer's codes here and there.
         double bound = network.Weights.QuantizedModules.Count > 0 ? 0.03 : 1e-4;
         GenerationRequest request = new() { Labels = [3, 8], Steps = 4, Seed = 7 };
-        float[] expected = await DrawAsync(ComputeDevice.Processor), found = await DrawAsync(_device.Name);
+        float[] expected = await DrawAsync(ComputeDevice.Processor), found = await DrawAsync(Device.Name);
 
         double norm = Math.Sqrt(expected.Sum(v => (double)v * v)), error = Math.Sqrt(expected.Zip(found, (a, b) => (double)(a - b) * (a - b)).Sum());
         TestContext.Out.WriteLine($"{model}: relative difference {error / norm:G3}, largest {expected.Zip(found, (a, b) => Math.Abs(a - b)).Max():G3}");
@@ -76,10 +62,10 @@ public sealed class ModelsOnDeviceTests
     [Test]
     public async Task Where_no_graphics_processor_works_the_processor_draws()
     {
-        if (_device.Properties.Kind == Devices.DeviceKind.Gpu) Assert.Ignore("there is one");
+        if (Device.Properties.Kind == Devices.DeviceKind.Gpu) Assert.Ignore("there is one");
         await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(Repository.Model("fashion-unet-w4a8"), new() { Device = ComputeDevice.Automatic });
 
-        Assert.That(pipeline.Placement, Is.EqualTo(new PipelinePlacement(ComputeDevice.Processor, $"{_device.Properties} is no graphics processor")));
+        Assert.That(pipeline.Placement, Is.EqualTo(new PipelinePlacement(ComputeDevice.Processor, $"{Device.Properties} is no graphics processor")));
     }
 
     [TestCase("opencl:99", "there is no such device")]
@@ -92,12 +78,12 @@ public sealed class ModelsOnDeviceTests
     [Test]
     public async Task Device_memory_is_part_of_the_estimate_and_of_the_budget()
     {
-        MemoryEstimate here = DiffusionPipeline.EstimateMemory(Repository.Model("fashion-unet-w4a8")), there = DiffusionPipeline.EstimateMemory(Repository.Model("fashion-unet-w4a8"), new() { Device = _device.Name });
+        MemoryEstimate here = DiffusionPipeline.EstimateMemory(Repository.Model("fashion-unet-w4a8")), there = DiffusionPipeline.EstimateMemory(Repository.Model("fashion-unet-w4a8"), new() { Device = Device.Name });
 
-        Assert.That(there.Parts.Select(p => p.Part), Is.EqualTo(here.Parts.Select(p => $"{p.Part} on {_device.Name}")));
+        Assert.That(there.Parts.Select(p => p.Part), Is.EqualTo(here.Parts.Select(p => $"{p.Part} on {Device.Name}")));
         Assert.That(there.Total, Is.GreaterThan(here.Total / 2));
-        PipelineOptions tight = new() { Device = _device.Name, MemoryBudget = 1 << 20 };
+        PipelineOptions tight = new() { Device = Device.Name, MemoryBudget = 1 << 20 };
         MemoryBudgetException error = (await Assert.ThrowsAsync<MemoryBudgetException>(() => DiffusionPipeline.LoadAsync(Repository.Model("fashion-unet-w4a8"), tight)))!;
-        Assert.That(error.Message, Does.Contain($"on {_device.Name}"));
+        Assert.That(error.Message, Does.Contain($"on {Device.Name}"));
     }
 }
