@@ -209,17 +209,19 @@ internal sealed class AxisPhase
         int[] taps = new int[kernel];
         for (int position = 0; position < outputs; position++)
         {
-            int stored = At(position * stride);
-            for (int tap = 0; tap < kernel; tap++) taps[tap] = At((position * stride) + tap) - stored;
-            if (!phases.Exists(phase => phase.Continues(position, stored, taps))) phases.Add(new AxisPhase(position, stored, [.. taps]));
+            int stored = At(axis, position * stride), phase = 0;
+            for (int tap = 0; tap < kernel; tap++) taps[tap] = At(axis, (position * stride) + tap) - stored;
+            while (phase < phases.Count && !phases[phase].Continue(position, stored, taps)) phase++;
+            if (phase == phases.Count) phases.Add(new AxisPhase(position, stored, [.. taps]));
         }
 
         return phases;
-
-        int At(int position) => axis?.At(position) ?? position;
     }
 
-    private bool Continues(int position, int stored, int[] taps)
+    private static int At(UpsampledAxis? axis, int position) => axis?.At(position) ?? position;
+
+    /// <summary>Takes a position in, if it is the next.</summary>
+    private bool Continue(int position, int stored, int[] taps)
     {
         int step = Count > 1 ? Step : position - First, storedStep = Count > 1 ? StoredStep : stored - Stored;
         if (storedStep == 0 || position != First + (Count * step) || stored != Stored + (Count * storedStep) || !taps.AsSpan().SequenceEqual(Taps)) return false;
