@@ -18,8 +18,10 @@ namespace LowBitDiffusion.Quantizer.Distillation;
 ///   x_T ──► x_(T−1) ──► … ──► x_0        steps of the sampler on the float network's prediction
 ///    │        │
 ///    ▼        ▼
-///   update   update                      L = Σ (e(x, t) − ê(x, t))²     e, ê guided predictions of the float and of the quantized network
+///   update   update                      L = log Σ (e(x, t) − ê(x, t))²     e, ê guided predictions of the float and of the quantized network
 /// </code>
+/// The paper's loss is the sum itself. It is a hundred times larger at the last timesteps, where noise is hard to tell from picture, than at the first, and Adam divides every gradient by the running size of
+/// all: most timesteps would hardly learn. Under the logarithm a decibel counts the same at each.
 /// Noise and labels are functions of seed and epoch; results do not depend on threads, and a run that was stopped and resumed ends in the same bits as one that was not.
 /// </summary>
 public sealed class TrajectoryDistillation
@@ -183,11 +185,13 @@ public sealed class TrajectoryDistillation
         {
             error[i] -= target[i];
             loss += (double)error[i] * error[i];
-            error[i] *= 2;
         }
 
         if (!double.IsFinite(loss)) throw new TrainingDivergedException($"step {call + 1} of {Calls} (timestep {_sampler.Timesteps[call]})", _state.Iteration, $"the loss is {loss}");
         Node output = _graph.Outputs["sample"];
+        // d log Σ e² = 2 e/Σ e²; a prediction without error has nothing to learn from.
+        float scale = loss > 0 ? (float)(2 / loss) : 0;
+        for (int i = 0; i < error.Length; i++) error[i] *= scale;
         tape.Backward(new Dictionary<Node, float[]> { [output] = RowLayout.ToRows(_sampler.GuideBackward(error, prediction.Length), output.Shape) }, cancellationToken: cancellationToken);
         _pool.Chunks(_learned.Count, 1, (i, _) => _learned[i].Step(_state.Iteration, Iterations));
         return loss / error.Length;
