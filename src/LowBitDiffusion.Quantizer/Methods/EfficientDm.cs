@@ -13,7 +13,7 @@ namespace LowBitDiffusion.Quantizer.Methods;
 
 /// <summary>
 /// EfficientDM (He et al. 2024): the whole network is distilled along the float network's trajectories. Low-rank adapters change the weights before they are quantized and are gone once the codes are;
-/// every timestep learns activation scales of its own.
+/// every timestep learns activation scales of its own. An autoencoder and a text encoder are distilled on what they are shown, towards their own outputs.
 /// </summary>
 public sealed class EfficientDm : IQuantizationMethod
 {
@@ -44,19 +44,19 @@ public sealed class EfficientDm : IQuantizationMethod
         IReadOnlyDictionary<string, QuantizedModule> start = PostTrainingQuantizer.Quantize(run);
         SamplingSettings sampling = run.Calibration.Sampling with { Eta = 1, Steps = run.Request.TrainingSteps ?? run.Calibration.Sampling.Steps };
         DistillationOptions paper = new() { Sampling = sampling, ScaleAware = run.Uses(ScaleAware), Seed = run.Request.Seed };
-        float[] learned = Timesteps(run.Model, sampling), asked = Timesteps(run.Model, run.Calibration.Sampling);
+        float[] learned = Timesteps(run, sampling), asked = Timesteps(run, run.Calibration.Sampling);
         IReadOnlyDictionary<string, QuantizedModule> initial = TimestepRegridding.To(start, learned);
         int iterations = run.Iterations(DistillationOptions.PaperIterations, () =>
         {
             // The clock runs on a student of its own, which is thrown away.
-            double seconds = new TrajectoryDistillation(run.Model, Student(run, initial), paper, run.Pool).SecondsPerUpdate(Math.Min(10, run.Request.Budget?.TotalSeconds / 10 ?? 10), run.CancellationToken);
+            double seconds = new TrajectoryDistillation(run, Student(run, initial), paper).SecondsPerUpdate(Math.Min(10, run.Request.Budget?.TotalSeconds / 10 ?? 10), run.CancellationToken);
             return (seconds, seconds * learned.Length);
         });
         DistillationOptions options = Scaled(paper, Math.Max(1, iterations / learned.Length), learned.Length);
 
         TrainingModel student = Student(run, initial);
-        IReadOnlyList<DistilledStep> steps = new TrajectoryDistillation(run.Model, student, options, run.Pool).Run(run.Saved.PathOf("distillation.safetensors"), new Progress(run), run.CancellationToken);
-        IReadOnlyDictionary<string, QuantizedModule> modules = TimestepRegridding.To(student.Export(run.Model.Network.Build(run.Model.Network.NativeInputs(batch: 1))), asked);
+        IReadOnlyList<DistilledStep> steps = new TrajectoryDistillation(run, student, options).Run(run.Saved.PathOf("distillation.safetensors"), new Progress(run), run.CancellationToken);
+        IReadOnlyDictionary<string, QuantizedModule> modules = TimestepRegridding.To(student.Export(run.Model.Graph), asked);
         return new MethodResult(start.ToDictionary(module => module.Key, module => run.Rules.IsStandard(module.Key) ? modules[module.Key] : module.Value), Report(run, options, steps));
     }
 
@@ -100,21 +100,19 @@ public sealed class EfficientDm : IQuantizationMethod
         return student;
     }
 
-    private static float[] Timesteps(SourceModel model, SamplingSettings sampling) => [.. new GuidedSampler(model, sampling, 1).Timesteps.Distinct().Order()];
+    private static float[] Timesteps(QuantizationRun run, SamplingSettings sampling) => [.. run.Source(sampling, 1, _ => 0).Timesteps.Distinct().Order()];
 
     private static TrainingReport Report(QuantizationRun run, DistillationOptions options, IReadOnlyList<DistilledStep> steps)
     {
         using Process process = Process.GetCurrentProcess();
+        Dictionary<string, double> trajectories = new() { ["steps"] = options.Sampling.Steps, ["guidance_scale"] = options.Sampling.GuidanceScale, ["eta"] = options.Sampling.Eta };
         return new TrainingReport
         {
             Method = run.Method.Name,
             Without = run.Request.Without,
-            Settings = new Dictionary<string, double>
+            Settings = new Dictionary<string, double>(run.Model.IsDenoiser ? trajectories : [])
             {
                 ["epochs"] = options.Epochs,
-                ["steps"] = options.Sampling.Steps,
-                ["guidance_scale"] = options.Sampling.GuidanceScale,
-                ["eta"] = options.Sampling.Eta,
                 ["images"] = options.Images,
                 ["rank"] = run.Uses(Adapters) ? Rank : 0,
                 ["adapter_rate"] = options.AdapterRate,
@@ -123,7 +121,7 @@ public sealed class EfficientDm : IQuantizationMethod
                 ["input_zero_point_rate"] = options.InputZeroPointRate,
                 ["weight_decay"] = options.WeightDecay,
             },
-            Parts = [.. steps.Select(step => new LearnedPart(string.Create(CultureInfo.InvariantCulture, $"timestep {step.Timestep}"), "Timestep", Finite(step.SqnrBefore), Finite(step.SqnrAfter), step.Losses.Count, step.Losses))],
+            Parts = [.. steps.Select(step => new LearnedPart(run.Model.IsDenoiser ? string.Create(CultureInfo.InvariantCulture, $"timestep {step.Timestep}") : "outputs", run.Model.IsDenoiser ? "Timestep" : "Network", Finite(step.SqnrBefore), Finite(step.SqnrAfter), step.Losses.Count, step.Losses))],
             Seconds = run.Saved.Seconds,
             PeakBytes = process.PeakWorkingSet64,
         };
