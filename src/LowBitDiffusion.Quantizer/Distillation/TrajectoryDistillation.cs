@@ -20,10 +20,12 @@ namespace LowBitDiffusion.Quantizer.Distillation;
 ///   x_T ──► x_(T−1) ──► … ──► x_0        steps of the sampler on the float network's prediction
 ///    │        │
 ///    ▼        ▼
-///   update   update                      L = Σ (e(x, t) − ê(x, t))²     e, ê guided predictions of the float and of the quantized network
+///   update   update                      L = log Σ (e(x, t) − ê(x, t))²     e, ê guided predictions of the float and of the quantized network
 /// </code>
-/// A network without timesteps has trajectories of one call, and its outputs are what it predicts: where there are several, the error of each counts by its mean square. Noise and labels are functions of seed
-/// and epoch; results do not depend on threads, and a run that was stopped and resumed ends in the same bits as one that was not.
+/// The paper's loss is the sum itself. It is a hundred times larger at the last timesteps, where noise is hard to tell from picture, than at the first, and Adam divides every gradient by the running size of
+/// all: most timesteps would hardly learn. Under the logarithm a decibel counts the same at each.
+/// A network without timesteps has trajectories of one call, and its outputs are what it predicts; a decibel counts the same in each. Noise and labels are functions of seed and epoch; results do not depend
+/// on threads, and a run that was stopped and resumed ends in the same bits as one that was not.
 /// </summary>
 public sealed class TrajectoryDistillation
 {
@@ -184,15 +186,17 @@ public sealed class TrajectoryDistillation
         foreach ((string name, Node output) in _graph.Outputs)
         {
             float[] error = [.. _source.Result(name, predictions[name])], target = targets[name];
-            double weight = targets.Count == 1 ? 1 : target.Length / Math.Max(target.Sum(value => (double)value * value), double.Epsilon), part = 0;
+            double squares = 0;
             for (int i = 0; i < error.Length; i++)
             {
                 error[i] -= target[i];
-                part += (double)error[i] * error[i];
-                error[i] *= (float)(2 * weight);
+                squares += (double)error[i] * error[i];
             }
 
-            loss += weight * part / error.Length;
+            // d log Σ e² = 2 e/Σ e²; a prediction without error has nothing to learn from.
+            float scale = squares > 0 ? (float)(2 / squares) : 0;
+            for (int i = 0; i < error.Length; i++) error[i] *= scale;
+            loss += squares / error.Length;
             upstream.Add(output, RowLayout.ToRows(_source.ResultBackward(name, error, predictions[name].Length), output.Shape));
         }
 
