@@ -29,6 +29,22 @@ inline int cornerOf(int row, const Geometry m) {
     return ((image * m.height + y * m.stride) * m.width + x * m.stride) * m.channels;
 }
 
+// Where an item is in its group of LANES × LINES, each V columns × ROWS rows, and the corners of its rows. With LOCAL_A the group shares them and has room for a chunk of its rows.
+#define ITEM const int lane = get_local_id(0), line = get_local_id(1), firstRow = ((int)get_group_id(1) * LINES + line) * ROWS, column = ((int)get_group_id(0) * LANES + lane) * V;
+#ifdef LOCAL_A
+#define OPEN_TILE(T)                                                                                                                                                          \
+    ITEM                                                                                                                                                                      \
+    __local T tile[LINES * ROWS * (CHUNK + 1)];                                                                                                                               \
+    __local int corners[LINES * ROWS];                                                                                                                                        \
+    for (int i = line * LANES + lane; i < LINES * ROWS; i += LANES * LINES) corners[i] = cornerOf(min((int)get_group_id(1) * LINES * ROWS + i, m.rows - 1), m);                \
+    barrier(CLK_LOCAL_MEM_FENCE);
+#else
+#define OPEN_TILE(T)                                                                                 \
+    ITEM                                                                                             \
+    int corners[ROWS];                                                                               \
+    for (int r = 0; r < ROWS; r++) corners[r] = cornerOf(min(firstRow + r, m.rows - 1), m);
+#endif
+
 // The rows of an item one after the other. Where V is large (processors) the loop stays one: unrolled it takes a compiler seconds and gains nothing.
 #if V < 8
 #define FINISH_ROWS(values) for (int r = 0; r < ROWS; r++) finish(values[r], firstRow + r, column, m, PASS_EPILOGUE, e);
