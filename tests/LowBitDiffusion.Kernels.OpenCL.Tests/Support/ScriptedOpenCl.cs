@@ -11,8 +11,8 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
     private readonly HashSet<(string Kind, nint Handle)> _live = [];
     private readonly Dictionary<string, int> _calls = [];
 
-    /// <summary>The call that fails: its name, which one of them, and its code.</summary>
-    public (string Call, int Number, int Code)? Failure { get; set; }
+    /// <summary>Calls that fail: name, which one of them, and code.</summary>
+    public IReadOnlyList<(string Call, int Number, int Code)> Failures { get; set; } = [];
 
     /// <summary>Calls so far, by name.</summary>
     public IReadOnlyDictionary<string, int> Calls => _calls;
@@ -57,16 +57,16 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
 
     public nint CreateContext(nint device, int* error) => Made("context", "clCreateContext", error, () => real.CreateContext(device, error));
 
-    public int ReleaseContext(nint context) => Released("context", context, real.ReleaseContext(context));
+    public int ReleaseContext(nint context) => Released("context", "clReleaseContext", context, real.ReleaseContext(context));
 
     public nint CreateCommandQueue(nint context, nint device, ulong properties, int* error) =>
         Made("queue", "clCreateCommandQueue", error, () => real.CreateCommandQueue(context, device, properties, error));
 
-    public int ReleaseCommandQueue(nint queue) => Released("queue", queue, real.ReleaseCommandQueue(queue));
+    public int ReleaseCommandQueue(nint queue) => Released("queue", "clReleaseCommandQueue", queue, real.ReleaseCommandQueue(queue));
 
     public nint CreateBuffer(nint context, ulong flags, nuint size, void* host, int* error) => Made("buffer", "clCreateBuffer", error, () => real.CreateBuffer(context, flags, size, host, error));
 
-    public int ReleaseMemObject(nint memory) => Released("buffer", memory, real.ReleaseMemObject(memory));
+    public int ReleaseMemObject(nint memory) => Released("buffer", "clReleaseMemObject", memory, real.ReleaseMemObject(memory));
 
     public nint CreateProgramWithSource(nint context, byte* source, nuint length, int* error)
     {
@@ -88,11 +88,11 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
 
     public int GetProgramInfo(nint program, uint name, nuint size, void* value, nuint* needed) => Fails("clGetProgramInfo") ?? real.GetProgramInfo(program, name, size, value, needed);
 
-    public int ReleaseProgram(nint program) => Released("program", program, real.ReleaseProgram(program));
+    public int ReleaseProgram(nint program) => Released("program", "clReleaseProgram", program, real.ReleaseProgram(program));
 
     public nint CreateKernel(nint program, byte* name, int* error) => Made("kernel", "clCreateKernel", error, () => real.CreateKernel(program, name, error));
 
-    public int ReleaseKernel(nint kernel) => Released("kernel", kernel, real.ReleaseKernel(kernel));
+    public int ReleaseKernel(nint kernel) => Released("kernel", "clReleaseKernel", kernel, real.ReleaseKernel(kernel));
 
     public int SetKernelArg(nint kernel, uint index, nuint size, void* value) => Fails("clSetKernelArg") ?? real.SetKernelArg(kernel, index, size, value);
 
@@ -112,11 +112,11 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
         return null;
     }
 
-    public int EnqueueUnmapMemObject(nint queue, nint memory, void* mapped) => Fails("clEnqueueUnmapMemObject") ?? real.EnqueueUnmapMemObject(queue, memory, mapped);
+    public int EnqueueUnmapMemObject(nint queue, nint memory, void* mapped) => Fails("clEnqueueUnmapMemObject", real.EnqueueUnmapMemObject(queue, memory, mapped));
 
     public int Flush(nint queue) => Fails("clFlush") ?? real.Flush(queue);
 
-    public int Finish(nint queue) => Fails("clFinish") ?? real.Finish(queue);
+    public int Finish(nint queue) => Fails("clFinish", real.Finish(queue));
 
     public int EnqueueMarker(nint queue, nint* completed) => Fails("clEnqueueMarkerWithWaitList") ?? Event(real.EnqueueMarker(queue, completed), completed);
 
@@ -124,16 +124,24 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
 
     public int GetEventProfilingInfo(nint profiled, uint name, ulong* nanoseconds) => Fails("clGetEventProfilingInfo") ?? real.GetEventProfilingInfo(profiled, name, nanoseconds);
 
-    public int ReleaseEvent(nint released) => Released("event", released, real.ReleaseEvent(released));
+    public int ReleaseEvent(nint released) => Released("event", "clReleaseEvent", released, real.ReleaseEvent(released));
 
     private int? Fails(string call)
     {
         lock (_live)
         {
             int number = _calls[call] = _calls.GetValueOrDefault(call) + 1;
-            return Failure is { } failure && failure.Call == call && failure.Number == number ? failure.Code : null;
+            foreach ((string failing, int which, int code) in Failures)
+            {
+                if (failing == call && which == number) return code;
+            }
+
+            return null;
         }
     }
+
+    // A call that does its work and then says that it failed.
+    private int Fails(string call, int code) => Fails(call) ?? code;
 
     private nint Made(string kind, string call, int* error, Func<nint> create)
     {
@@ -159,9 +167,10 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
         lock (_live) Assert.That(_live.Add((kind, handle)), $"a {kind} that is alive was made again");
     }
 
-    private int Released(string kind, nint handle, int code)
+    // What is released is gone, even where the driver says that it failed.
+    private int Released(string kind, string call, nint handle, int code)
     {
         lock (_live) Assert.That(_live.Remove((kind, handle)), $"a {kind} was released that was not alive");
-        return code;
+        return Fails(call, code);
     }
 }

@@ -146,7 +146,17 @@ internal sealed unsafe class DevicePlan : IDisposable
     public QueueStatistics Statistics => _queue.Statistics;
 
     /// <summary>Times of kernels since the last call, if the device profiles.</summary>
-    public IReadOnlyList<KernelTime> TakeKernelTimes() => _queue.TakeKernelTimes();
+    public IReadOnlyList<KernelTime> TakeKernelTimes()
+    {
+        try
+        {
+            return _queue.TakeKernelTimes();
+        }
+        catch (OpenClException e)
+        {
+            throw ComputeDevice.Failure(_device.Properties, e);
+        }
+    }
 
     /// <summary>Steps that run on the processor, and why.</summary>
     public static IReadOnlyList<HostStep> HostSteps(ExecutionPlan plan) =>
