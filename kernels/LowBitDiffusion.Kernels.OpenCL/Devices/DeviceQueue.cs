@@ -40,9 +40,9 @@ public sealed unsafe class DeviceQueue : IDisposable
     private int _sinceMarker;
     private QueueStatistics _statistics;
 
-    internal DeviceQueue(OpenClContext context, bool profile)
+    internal DeviceQueue(OpenClContext context, bool profile, ValueStorage values)
     {
-        (_context, _profile) = (context, profile);
+        (_context, _profile, Values) = (context, profile, values);
         int error;
         _handle = context.Api.CreateCommandQueue(context.Handle, context.Device.Id, profile ? ClCode.QueueProfiling : 0, &error);
         OpenClException.Check(error, "clCreateCommandQueue", context.Device.ToString());
@@ -50,6 +50,9 @@ public sealed unsafe class DeviceQueue : IDisposable
 
     /// <summary>The device's context.</summary>
     public OpenClContext Context => _context;
+
+    /// <summary>How its kernels find and leave values in memory.</summary>
+    public ValueStorage Values { get; }
 
     /// <summary>What has been done so far.</summary>
     public QueueStatistics Statistics => _statistics;
@@ -65,7 +68,7 @@ public sealed unsafe class DeviceQueue : IDisposable
     {
         if (!_kernels.TryGetValue((family, options, name), out Kernel? kernel))
         {
-            kernel = _context.Programs.CreateKernel(family, options, name);
+            kernel = _context.Programs.CreateKernel(family, Values == ValueStorage.Half ? $"{options} -DHALVES" : options, name);
             _kernels.Add((family, options, name), kernel);
         }
 

@@ -48,7 +48,8 @@ public sealed unsafe class OpenClContext : IDisposable
 
     /// <summary>A queue with kernels of its own, for one thread at a time.</summary>
     /// <param name="profile">Whether the device notes when a kernel begins and ends.</param>
-    public DeviceQueue CreateQueue(bool profile = false) => new(this, profile);
+    /// <param name="values">How its kernels find and leave values in memory.</param>
+    public DeviceQueue CreateQueue(bool profile = false, ValueStorage values = ValueStorage.Single) => new(this, profile, values);
 
     /// <inheritdoc/>
     public void Dispose()

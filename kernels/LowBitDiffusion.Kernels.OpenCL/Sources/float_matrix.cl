@@ -10,9 +10,9 @@
 #include "matrix.cl"
 
 __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void float_matrix(
-    PLACE(const float, input), PLACE(const float, weights), EPILOGUE_PLACES, const Geometry m, const Epilogue e, const int kernelHeight, const int run)
+    PLACE(const VALUE, input), PLACE(const float, weights), EPILOGUE_PLACES, const Geometry m, const Epilogue e, const int kernelHeight, const int run)
 {
-    OPEN(const float, input);
+    OPEN(const VALUE, input);
     OPEN(const float, weights);
     OPEN_TILE(float)
 
@@ -20,13 +20,13 @@ __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void float_matri
     for (int r = 0; r < ROWS; r++) values[r] = 0;
     __global const float *b = weights + column;
     for (int y = 0; y < kernelHeight; y++) {
-        __global const float *a = input + y * m.width * m.channels;
+        __global const VALUE *a = input + y * m.width * m.channels;
 #ifdef LOCAL_A
         for (int k = 0; k < run; k += CHUNK) {
             const int count = min(CHUNK, run - k);
             for (int i = line * LANES + lane; i < LINES * ROWS * CHUNK; i += LANES * LINES) {
                 const int r = i / CHUNK, g = i % CHUNK;
-                if (g < count) tile[r * (CHUNK + 1) + g] = a[corners[r] + k + g];
+                if (g < count) tile[r * (CHUNK + 1) + g] = getValue(a, corners[r] + k + g);
             }
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int g = 0; g < count; g++, b += m.paddedColumns) {
@@ -38,7 +38,7 @@ __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void float_matri
 #else
         for (int k = 0; k < run; k++, b += m.paddedColumns) {
             const REAL w = LOAD(b);
-            _Pragma("unroll") for (int r = 0; r < ROWS; r++) values[r] = fma((REAL)(a[corners[r] + k]), w, values[r]);
+            _Pragma("unroll") for (int r = 0; r < ROWS; r++) values[r] = fma((REAL)getValue(a, corners[r] + k), w, values[r]);
         }
 #endif
     }

@@ -15,12 +15,12 @@ typedef struct {
 } Epilogue;
 
 #define EPILOGUE_PLACES \
-    PLACE(const float, bias), PLACE(const float, imageVector), PLACE(const float, residual), PLACE(OUTPUT, output), PLACE(const float, codeQuantizer), PLACE(const float, codeInverse)
+    PLACE(const float, bias), PLACE(const VALUE, imageVector), PLACE(const VALUE, residual), PLACE(OUTPUT, output), PLACE(const float, codeQuantizer), PLACE(const float, codeInverse)
 #define PASS_EPILOGUE PASS(bias), PASS(imageVector), PASS(residual), PASS(output), PASS(codeQuantizer), PASS(codeInverse)
 #ifdef CODES
 #define OUTPUT uchar
 #else
-#define OUTPUT float
+#define OUTPUT VALUE
 #endif
 
 // Where the first pixel under the kernel lies for a row of the output.
@@ -64,12 +64,12 @@ inline void finish(REAL value, int row, int column, const Geometry m, EPILOGUE_P
         value = value + loadFirst(bias + column, count);
     }
     if (IS_GIVEN(imageVector)) {
-        OPEN(const float, imageVector);
-        value = value + loadFirst(imageVector + (size_t)(row / (m.outHeight * m.outWidth)) * e.imageVectorStride + column, count);
+        OPEN(const VALUE, imageVector);
+        value = value + loadValues(imageVector + (size_t)(row / (m.outHeight * m.outWidth)) * e.imageVectorStride + column, count);
     }
     if (IS_GIVEN(residual)) {
-        OPEN(const float, residual);
-        value = value + loadFirst(residual + (size_t)row * e.residualStride + column, count);
+        OPEN(const VALUE, residual);
+        value = value + loadValues(residual + (size_t)row * e.residualStride + column, count);
     }
     value = value * e.outputScale;
 #ifdef GATED
@@ -89,7 +89,7 @@ inline void finish(REAL value, int row, int column, const Geometry m, EPILOGUE_P
     const REAL inverse = IS_GIVEN(codeInverse) ? loadFirst(codeInverse + column, count) : (REAL)codeQuantizer[0];
     storeFirstBytes(codeOf(activate(CODES, value) * inverse, (REAL)codeQuantizer[4], e.maxCode), output + to, count);
 #else
-    OPEN(float, output);
-    storeFirst(value, output + to, count);
+    OPEN(VALUE, output);
+    storeValues(value, output + to, count);
 #endif
 }

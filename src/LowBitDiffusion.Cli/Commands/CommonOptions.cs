@@ -25,6 +25,14 @@ internal static class CommonOptions
         DefaultValueFactory = _ => ComputeDevice.Processor,
     };
 
+    /// <summary>How a device keeps values.</summary>
+    public static Option<string> DeviceFloat() => new("--device-float")
+    {
+        Description = "How an OpenCL device keeps the denoising network's values between kernels; auto: as float16 where the device has it. On the processor without effect.",
+        HelpName = "auto|f32|f16",
+        DefaultValueFactory = _ => "auto",
+    };
+
     /// <summary>One JSON object on standard output.</summary>
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON object to standard output, and no progress." };
 
@@ -55,6 +63,11 @@ internal static class CommonOptions
     /// <exception cref="InvalidRequestException">Another word.</exception>
     public static AttentionPrecision CheckedAttention(string word) =>
         OneOf("attention", word, new Dictionary<string, AttentionPrecision> { ["float"] = AttentionPrecision.Float, ["int8"] = AttentionPrecision.Int8, ["bf16"] = AttentionPrecision.Bf16 });
+
+    /// <summary>The way of keeping values that <see cref="DeviceFloat()"/> names.</summary>
+    /// <exception cref="InvalidRequestException">Another word.</exception>
+    public static DeviceFloat CheckedDeviceFloat(string word) =>
+        OneOf("device-float", word, new Dictionary<string, DeviceFloat> { ["auto"] = Execution.Devices.DeviceFloat.Auto, ["f32"] = Execution.Devices.DeviceFloat.F32, ["f16"] = Execution.Devices.DeviceFloat.F16 });
 
     /// <summary>The type in which floats are stored that a word names.</summary>
     /// <exception cref="InvalidRequestException">Another word.</exception>

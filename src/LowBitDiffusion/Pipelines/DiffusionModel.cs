@@ -43,7 +43,7 @@ internal sealed class DiffusionModel : IDisposable
 
             // Under a budget what is kept for the next call must be counted: one network each.
             int mostIdle = options.MemoryBudget is null ? MostIdle : 1;
-            Denoiser = Owned(new ModelComponent(folder, denoiser, Class.Networks, Pool, mostIdle, Device));
+            Denoiser = Owned(new ModelComponent(folder, denoiser, Class.Networks, Pool, mostIdle, Device, options.DeviceFloat));
             if (autoencoder is not null)
                 Autoencoder = Owned(new LatentAutoencoder(new ModelComponent(folder, autoencoder, [nameof(AutoencoderKL), nameof(VQModel)], Pool, mostIdle, Device)));
             IReadOnlyDictionary<string, TensorShape> inputs = Denoiser.Network.NativeInputs(1);

@@ -29,6 +29,11 @@ public sealed record PipelineOptions
     public string Device { get; init; } = ComputeDevice.Processor;
 
     /// <summary>
+    /// How a device keeps the denoising network's values between kernels. Text encoders and autoencoders, whose values leave float16's range in published models, keep single precision.
+    /// </summary>
+    public DeviceFloat DeviceFloat { get; init; }
+
+    /// <summary>
     /// Whether a device that meets a layer of some shape for the first time measures how it computes it fastest, which makes the first load longer; what was found is kept for later processes. Pictures do
     /// not depend on it.
     /// </summary>

@@ -53,7 +53,7 @@ public sealed class ModelsOnDeviceTests : ModelDeviceFixture
 
         async Task<float[]> DrawAsync(string device)
         {
-            await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(Repository.Model(model), new() { Device = device, MeasureDevice = false });
+            await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(Repository.Model(model), new() { Device = device, MeasureDevice = false, DeviceFloat = DeviceFloat.F32 });
             Assert.That(pipeline.Placement.Device, Does.StartWith(device), pipeline.Placement.Reason);
             return [.. (await pipeline.GenerateAsync(request)).SelectMany(image => image.Sample)];
         }

@@ -53,6 +53,9 @@ public sealed class ComputeDevice : IDisposable
     /// <exception cref="InvalidRequestException">The specification is none of these.</exception>
     public static ComputeDevice? Open(string specification, out string reason) => Open(specification, out reason, openCl: null);
 
+    /// <summary>Whether it has float16 and keeps it as it should: what <see cref="DeviceFloat.Auto"/> asks for.</summary>
+    public bool HasHalves => Context.Device.Extensions.Contains("cl_khr_fp16") && Check.HalfFault is null;
+
     /// <summary>Integer operations per second that the device's products reach on registers alone, two for each product that is added.</summary>
     /// <exception cref="DeviceException">The device fails.</exception>
     public double MeasurePeak()
@@ -73,6 +76,14 @@ public sealed class ComputeDevice : IDisposable
 
     /// <inheritdoc/>
     public override string ToString() => Context.Device.ToString();
+
+    /// <summary>How values are kept when so much is asked for.</summary>
+    /// <exception cref="DeviceException">They cannot be kept so.</exception>
+    internal ValueStorage Storage(DeviceFloat asked)
+    {
+        if (asked == DeviceFloat.F32 || (asked == DeviceFloat.Auto && !HasHalves)) return ValueStorage.Single;
+        return Check.HalfFault is { } fault ? throw new DeviceException(ToString(), $"values cannot be kept as float16: {fault}") : ValueStorage.Half;
+    }
 
     /// <summary>As above, of a given OpenCL; null for the system's own.</summary>
     internal static ComputeDevice? Open(string specification, out string reason, IOpenCl? openCl)

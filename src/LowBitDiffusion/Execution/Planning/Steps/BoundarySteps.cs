@@ -9,12 +9,15 @@ internal sealed unsafe partial class InputStep(int slot, TensorShape shape, Stor
 {
     public override string Kind => "input";
 
+    /// <summary>Whether the caller's layout is the plan's.</summary>
+    public bool IsCopied => shape.Rank != 4;
+
     public override IEnumerable<Region> Regions => [destination.Region];
 
     public override void Run(PlanContext context)
     {
         float* source = context.Slots[slot];
-        if (shape.Rank == 4) Layout.ToRows(context.Pool, new RowShape(shape[0], shape.Positions, shape.Channels), source, context.View(destination));
+        if (!IsCopied) Layout.ToRows(context.Pool, new RowShape(shape[0], shape.Positions, shape.Channels), source, context.View(destination));
         else Buffer.MemoryCopy(source, context.Floats(destination), shape.Elements * sizeof(float), shape.Elements * sizeof(float));
     }
 }

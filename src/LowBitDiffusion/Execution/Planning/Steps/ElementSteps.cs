@@ -49,7 +49,7 @@ internal sealed unsafe partial class ElementStep : PlanStep
                 Gather(op, x.Data, output);
                 break;
             default:
-                Apply<HostElements, RowView>(new HostElements(context, _table, _output.Channels));
+                Apply<HostElements, RowView>(new HostElements(context, _table));
                 break;
         }
     }
@@ -91,7 +91,7 @@ internal sealed unsafe partial class ElementStep : PlanStep
                 kernels.Unpatchify(rows, op.Patch, shape[2], shape[3], x, output);
                 break;
             case ParameterOp or ConstantOp:
-                kernels.Copy(rows, kernels.Table, output);
+                kernels.CopyTable(rows, output);
                 break;
             default:
                 throw new InvalidOperationException($"no kernel for {_node}");
