@@ -39,11 +39,12 @@ internal sealed class BenchCommand : CliCommand
     private readonly Option<int?> _threads = CommonOptions.Threads();
     private readonly Option<string> _device = CommonOptions.Device();
     private readonly Option<string> _deviceFloat = CommonOptions.DeviceFloat();
+    private readonly Option<string> _deviceQueue = CommonOptions.DeviceQueue();
     private readonly Option<bool> _json = CommonOptions.Json();
 
     public BenchCommand(Terminal terminal) : base("bench", "Measure load time, first image, steps, images per second, memory, and the time of each kind of operation.", terminal)
     {
-        foreach (Option option in new Option[] { _model, _architecture, _weights, _attention, _size, _tile, _compare, _steps, _batch, _rounds, _threads, _device, _deviceFloat, _json }) Options.Add(option);
+        foreach (Option option in new Option[] { _model, _architecture, _weights, _attention, _size, _tile, _compare, _steps, _batch, _rounds, _threads, _device, _deviceFloat, _deviceQueue, _json }) Options.Add(option);
         Validators.Add(result =>
         {
             if (result.GetResult(_model) is null == result.GetResult(_architecture) is null) result.AddError("Either option '--model' or option '--architecture' is required.");
@@ -91,6 +92,7 @@ internal sealed class BenchCommand : CliCommand
         int batch = CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096), steps = CommonOptions.Checked("steps", parsed.GetValue(_steps) ?? ProfiledSteps, 1, 100_000);
         using ComputeDevice device = ComputeDevice.Open(specification, out string reason) ?? throw new DeviceException(specification, reason);
         device.MeasuresTiles = true;
+        device.OutOfOrder = CommonOptions.CheckedOutOfOrder(parsed.GetValue(_deviceQueue)!);
         int? threads = CommonOptions.CheckedThreads(parsed.GetValue(_threads));
         DeviceFloat values = CommonOptions.CheckedDeviceFloat(parsed.GetValue(_deviceFloat)!);
         string? architecture = parsed.GetValue(_architecture);

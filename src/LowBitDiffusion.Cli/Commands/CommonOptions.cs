@@ -33,6 +33,14 @@ internal static class CommonOptions
         DefaultValueFactory = _ => "auto",
     };
 
+    /// <summary>The order in which a device runs what is handed to it.</summary>
+    public static Option<string> DeviceQueue() => new("--device-queue")
+    {
+        Description = "Whether an OpenCL device runs a network's steps one after the other, or beside each other where they need nothing of each other.",
+        HelpName = "in-order|out-of-order",
+        DefaultValueFactory = _ => "in-order",
+    };
+
     /// <summary>One JSON object on standard output.</summary>
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON object to standard output, and no progress." };
 
@@ -68,6 +76,10 @@ internal static class CommonOptions
     /// <exception cref="InvalidRequestException">Another word.</exception>
     public static DeviceFloat CheckedDeviceFloat(string word) =>
         OneOf("device-float", word, new Dictionary<string, DeviceFloat> { ["auto"] = Execution.Devices.DeviceFloat.Auto, ["f32"] = Execution.Devices.DeviceFloat.F32, ["f16"] = Execution.Devices.DeviceFloat.F16 });
+
+    /// <summary>Whether steps may run beside each other, as <see cref="DeviceQueue"/> says.</summary>
+    /// <exception cref="InvalidRequestException">Another word.</exception>
+    public static bool CheckedOutOfOrder(string word) => OneOf("device-queue", word, new Dictionary<string, bool> { ["in-order"] = false, ["out-of-order"] = true });
 
     /// <summary>The type in which floats are stored that a word names.</summary>
     /// <exception cref="InvalidRequestException">Another word.</exception>

@@ -60,13 +60,14 @@ internal sealed class GenerateCommand : CliCommand
     private readonly Option<string?> _memory = new("--memory-budget") { Description = "Refuse a model that needs more than this, before loading it.", HelpName = "512MB" };
     private readonly Option<string> _device = CommonOptions.Device();
     private readonly Option<string> _deviceFloat = CommonOptions.DeviceFloat();
+    private readonly Option<string> _deviceQueue = CommonOptions.DeviceQueue();
     private readonly Option<bool> _json = CommonOptions.Json();
 
     public GenerateCommand(Terminal terminal) : base("generate", "Draw pictures.", terminal)
     {
         foreach (Option option in (Option[])
         [
-            _model, _labels, .. _subject.Options, _count, _steps, _guidance, _seed, _seeds, _noise, _eta, _out, _grid, _single, _columns, _scale, _captions, _like, _threads, _batch, _memory, _device, _deviceFloat, _json,
+            _model, _labels, .. _subject.Options, _count, _steps, _guidance, _seed, _seeds, _noise, _eta, _out, _grid, _single, _columns, _scale, _captions, _like, _threads, _batch, _memory, _device, _deviceFloat, _deviceQueue, _json,
         ])
         {
             Options.Add(option);
@@ -100,6 +101,7 @@ internal sealed class GenerateCommand : CliCommand
             MemoryBudget = parsed.GetValue(_memory) is { } text ? Size.Parse("memory-budget", text) : null,
             Device = parsed.GetValue(_device)!,
             DeviceFloat = CommonOptions.CheckedDeviceFloat(parsed.GetValue(_deviceFloat)!),
+            DeviceOutOfOrder = CommonOptions.CheckedOutOfOrder(parsed.GetValue(_deviceQueue)!),
         };
         if (single) OutputPath.CheckFolder(output);
         else OutputPath.CheckFile(output);

@@ -37,6 +37,7 @@ internal sealed class DiffusionModel : IDisposable
             {
                 _parts.Add(Device);
                 Device.MeasuresTiles = options.MeasureDevice;
+                Device.OutOfOrder = options.DeviceOutOfOrder;
             }
 
             Placement = new PipelinePlacement(Device?.ToString() ?? ComputeDevice.Processor, reason);

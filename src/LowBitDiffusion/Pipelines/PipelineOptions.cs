@@ -34,6 +34,11 @@ public sealed record PipelineOptions
     public DeviceFloat DeviceFloat { get; init; }
 
     /// <summary>
+    /// Whether a device may run steps of a network beside each other that need nothing of each other. Pictures do not depend on it; what it gains has not been measured on a graphics processor.
+    /// </summary>
+    public bool DeviceOutOfOrder { get; init; }
+
+    /// <summary>
     /// Whether a device that meets a layer of some shape for the first time measures how it computes it fastest, which makes the first load longer; what was found is kept for later processes. Pictures do
     /// not depend on it.
     /// </summary>

@@ -105,10 +105,11 @@ public sealed class FaultInjectionTests
         from one in s_calls
         from code in one.Codes
         from share in (double[])[0, 0.4, 1]
-        select new TestCaseData(one.Call, one.Outcome, one.Fresh, code, share).SetArgDisplayNames(one.Call, code.ToString(), share.ToString());
+        from inOrder in one.Call.StartsWith("clEnqueue", StringComparison.Ordinal) ? [true, false] : (bool[])[true]
+        select new TestCaseData(one.Call, one.Outcome, one.Fresh, code, share, inOrder).SetArgDisplayNames(one.Call, code.ToString(), share.ToString(), inOrder ? "in order" : "out of order");
 
     [TestCaseSource(nameof(Failures))]
-    public void A_call_that_fails_does_what_is_said_of_it_and_leaves_nothing_behind(string call, Outcome outcome, bool fresh, int code, double share)
+    public void A_call_that_fails_does_what_is_said_of_it_and_leaves_nothing_behind(string call, Outcome outcome, bool fresh, int code, double share, bool inOrder)
     {
         // A log is asked for where a build has failed.
         const string Log = "clGetProgramBuildInfo";
@@ -125,10 +126,10 @@ public sealed class FaultInjectionTests
                     Assert.That(reason, Does.Contain(call).And.Contain("CL_OUT_OF_RESOURCES"));
                     break;
                 case Outcome.Nothing:
-                    Assert.That(Use(fresh), Is.EqualTo(_expected));
+                    Assert.That(Use(fresh, inOrder), Is.EqualTo(_expected));
                     break;
                 default:
-                    DeviceException error = Assert.Throws<DeviceException>(() => Use(fresh))!;
+                    DeviceException error = Assert.Throws<DeviceException>(() => Use(fresh, inOrder))!;
                     Assert.That(error.Message, Does.StartWith("opencl:0").And.Contain(call == Log ? "no log" : call));
                     if (call == Log || code == BuildFailure) Assert.That(error.Message, Does.Contain("CL_BUILD_PROGRAM_FAILURE"));
                     else if (code == DeviceNotAvailable) Assert.That(error.Message, Does.Contain("the device is gone").And.Contain("CL_DEVICE_NOT_AVAILABLE"));
@@ -156,9 +157,10 @@ public sealed class FaultInjectionTests
     }
 
     [Test]
-    public void A_hundred_networks_leave_nothing_behind()
+    public void A_hundred_networks_leave_nothing_behind([Values] bool inOrder)
     {
         using ComputeDevice device = ComputeDevice.Open(OpenClDevice.All(_api, out _)[0], new DeviceCache(_cache));
+        device.OutOfOrder = !inOrder && device.Properties.HasOutOfOrderQueues;
         using PreparedModel model = new(_folder.Network, _folder.Weights, device: device);
         IReadOnlyDictionary<string, int>? after = null;
         for (int i = 0; i < 100; i++)
@@ -189,12 +191,13 @@ public sealed class FaultInjectionTests
     }
 
     // Everything a pipeline and a benchmark do with a device, once; what a device can do is known, but for the check itself.
-    private float[] Use(bool fresh)
+    private float[] Use(bool fresh, bool inOrder = true)
     {
         OpenClDevice opencl = OpenClDevice.All(_api, out _)[0];
         string cache = fresh ? Path.Combine(_cache, Guid.NewGuid().ToString("N")) : _cache;
         using ComputeDevice device = ComputeDevice.Open(opencl, new DeviceCache(cache), fresh ? new DeviceCheck(KernelChoice.Portable(opencl), [], FromCache: false) : null);
         device.ProfilesKernels = true;
+        device.OutOfOrder = !inOrder && device.Properties.HasOutOfOrderQueues;
         using PreparedModel model = new(_folder.Network, _folder.Weights, device: device);
         return Run(model);
     }

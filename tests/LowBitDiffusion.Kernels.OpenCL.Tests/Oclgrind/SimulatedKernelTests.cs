@@ -68,7 +68,11 @@ public sealed class SimulatedKernelTests
     {
         MatrixTile tile = new(4, 2, 3, 2, true);
         using ComputeDevice device = ComputeDevice.Open(TestDevice.Device, null, new DeviceCheck(new KernelChoice(IntegerDot.Plain, tile, tile), [], FromCache: false));
-        foreach ((bool quantized, ValueStorage values) in ((bool, ValueStorage)[])[(false, ValueStorage.Single), (true, ValueStorage.Single), (false, ValueStorage.Half)]) Network(device, quantized, values);
+        foreach ((bool quantized, ValueStorage values) in ((bool, ValueStorage)[])[(false, ValueStorage.Single), (true, ValueStorage.Single), (false, ValueStorage.Half)])
+        {
+            device.OutOfOrder = values == ValueStorage.Half && device.Properties.HasOutOfOrderQueues;
+            Network(device, quantized, values);
+        }
     }
 
     private static void Network(ComputeDevice device, bool quantized, ValueStorage values)

@@ -6,7 +6,7 @@ namespace LowBitDiffusion.Kernels.OpenCL.Tests.Support;
 /// <summary>The machine's OpenCL with a test in between: it counts the objects that are alive, lets chosen calls fail, and may tell a device's properties and change sources.</summary>
 internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
 {
-    private const uint Extensions = 0x1030;
+    private const uint Extensions = 0x1030, QueueKinds = 0x102A;
 
     private readonly HashSet<(string Kind, nint Handle)> _live = [];
     private readonly Dictionary<string, int> _calls = [];
@@ -22,6 +22,9 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
 
     /// <summary>Extensions that the device is said to have besides its own; null leaves them as they are.</summary>
     public string? MoreExtensions { get; set; }
+
+    /// <summary>Kinds of queues that the device is said to have; null leaves them as they are.</summary>
+    public ulong? QueueProperties { get; set; }
 
     /// <summary>Changes sources before they are compiled.</summary>
     public Func<string, string> Source { get; set; } = text => text;
@@ -44,6 +47,12 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
     public int GetDeviceInfo(nint device, uint name, nuint size, void* value, nuint* needed)
     {
         if (Fails("clGetDeviceInfo") is { } code) return code;
+        if (name == QueueKinds && QueueProperties is { } kinds)
+        {
+            *(ulong*)value = kinds;
+            return 0;
+        }
+
         if (name != Extensions || MoreExtensions is null) return real.GetDeviceInfo(device, name, size, value, needed);
         nuint length;
         real.GetDeviceInfo(device, name, 0, null, &length);
@@ -96,14 +105,14 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
 
     public int SetKernelArg(nint kernel, uint index, nuint size, void* value) => Fails("clSetKernelArg") ?? real.SetKernelArg(kernel, index, size, value);
 
-    public int EnqueueNDRangeKernel(nint queue, nint kernel, uint dimensions, nuint* global, nuint* local, nint* completed) =>
-        Fails("clEnqueueNDRangeKernel") ?? Event(real.EnqueueNDRangeKernel(queue, kernel, dimensions, global, local, completed), completed);
+    public int EnqueueNDRangeKernel(nint queue, nint kernel, uint dimensions, nuint* global, nuint* local, uint waits, nint* waitList, nint* completed) =>
+        Fails("clEnqueueNDRangeKernel") ?? Event(real.EnqueueNDRangeKernel(queue, kernel, dimensions, global, local, waits, waitList, completed), completed);
 
-    public int EnqueueWriteBuffer(nint queue, nint buffer, nuint offset, nuint size, void* source, nint* completed) =>
-        Fails("clEnqueueWriteBuffer") ?? Event(real.EnqueueWriteBuffer(queue, buffer, offset, size, source, completed), completed);
+    public int EnqueueWriteBuffer(nint queue, nint buffer, nuint offset, nuint size, void* source, uint waits, nint* waitList, nint* completed) =>
+        Fails("clEnqueueWriteBuffer") ?? Event(real.EnqueueWriteBuffer(queue, buffer, offset, size, source, waits, waitList, completed), completed);
 
-    public int EnqueueReadBuffer(nint queue, nint buffer, nuint offset, nuint size, void* destination, nint* completed) =>
-        Fails("clEnqueueReadBuffer") ?? Event(real.EnqueueReadBuffer(queue, buffer, offset, size, destination, completed), completed);
+    public int EnqueueReadBuffer(nint queue, nint buffer, nuint offset, nuint size, void* destination, uint waits, nint* waitList, nint* completed) =>
+        Fails("clEnqueueReadBuffer") ?? Event(real.EnqueueReadBuffer(queue, buffer, offset, size, destination, waits, waitList, completed), completed);
 
     public void* EnqueueMapBuffer(nint queue, nint buffer, ulong flags, nuint offset, nuint size, int* error)
     {

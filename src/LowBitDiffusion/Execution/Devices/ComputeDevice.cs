@@ -20,6 +20,7 @@ public sealed class ComputeDevice : IDisposable
     public const string AsAsked = "as asked";
 
     private readonly Lazy<TileTuner> _tuner;
+    private bool _outOfOrder;
 
     private ComputeDevice(OpenClContext context, DeviceCheck check) => (Context, Check, _tuner) = (context, check, new(() => new TileTuner(context, check.Choice)));
 
@@ -37,6 +38,16 @@ public sealed class ComputeDevice : IDisposable
 
     /// <summary>Whether networks compiled from now on measure which tiles are fastest for their layers, where that is not known of an earlier time. Results do not depend on tiles.</summary>
     public bool MeasuresTiles { get; set; }
+
+    /// <summary>
+    /// Whether networks compiled from now on hand over their steps without an order but what they need of each other, so that a device may run some beside each other. Results do not depend on it.
+    /// </summary>
+    /// <exception cref="DeviceException">The device has no such queues.</exception>
+    public bool OutOfOrder
+    {
+        get => _outOfOrder;
+        set => _outOfOrder = !value || Context.Device.HasOutOfOrderQueues ? value : throw new DeviceException(ToString(), "its queues run everything in order");
+    }
 
     /// <summary>Which tiles are fastest here.</summary>
     public TileTuner Tuner => _tuner.Value;

@@ -46,6 +46,9 @@ internal sealed class DeviceLayout
     /// <summary>Offset of a region from the base of its kind.</summary>
     public long Offset(Region region) => _regions.Offsets[region.Root];
 
+    /// <summary>Bytes of a region.</summary>
+    public RegionSpan Span(Region region) => new(region.Root.Kind, Offset(region), Offset(region) + Bytes(region.Root));
+
     /// <summary>Offset of an input or output in the caller's layout.</summary>
     public long Slot(int slot) => _slots[slot];
 

@@ -18,7 +18,7 @@ public sealed record HostStep(string Name, string Kind, bool InLoop, string Reas
 /// <code>
 ///   arena | request | step 0 | step 1 | …          quantizers: one row per step of the loop         slots: inputs and outputs in the caller's layout
 /// </code>
-/// All steps of a phase are handed to an in-order queue, and the host sleeps once, at the end. A step without a form for the device runs on the processor in between: its regions are brought to the
+/// All steps of a phase are handed to a queue, in order or each behind those whose memory it needs (<see cref="StepOrder"/>), and the host sleeps once, at the end. A step without a form for the device runs on the processor in between: its regions are brought to the
 /// host's copy of the arena and back.
 /// </summary>
 internal sealed unsafe class DevicePlan : IDisposable
@@ -26,6 +26,7 @@ internal sealed unsafe class DevicePlan : IDisposable
     private readonly ExecutionPlan _plan;
     private readonly ComputeDevice _device;
     private readonly DeviceLayout _layout;
+    private readonly StepOrder? _order;
     private readonly PlanContext _host;
     private readonly DeviceRun _run;
     private readonly DeviceQueue _queue;
@@ -46,7 +47,7 @@ internal sealed unsafe class DevicePlan : IDisposable
     /// <param name="cancellationToken">Checked between layers.</param>
     /// <exception cref="DeviceException">The device is gone or full, or a kernel cannot be built.</exception>
     public DevicePlan(ExecutionPlan plan, DeviceModel model, PlanContext host, IProgress<double>? progress, CancellationToken cancellationToken)
-        : this(plan, model.Device, new DeviceLayout(plan, model.Values), host, first: null)
+        : this(plan, model.Device, new DeviceLayout(plan, model.Values), host, model.Device.OutOfOrder, first: null)
     {
         try
         {
@@ -84,14 +85,15 @@ internal sealed unsafe class DevicePlan : IDisposable
         }
     }
 
-    private DevicePlan(ExecutionPlan plan, ComputeDevice device, DeviceLayout layout, PlanContext host, DevicePlan? first)
+    private DevicePlan(ExecutionPlan plan, ComputeDevice device, DeviceLayout layout, PlanContext host, bool outOfOrder, DevicePlan? first)
     {
         (_plan, _device, _layout, _host, _first) = (plan, device, layout, host, first);
+        _order = first is not null ? first._order : outOfOrder ? new StepOrder(plan, layout) : null;
         List<IDisposable> made = [];
         try
         {
             OpenClContext context = device.Context;
-            _queue = Made(context.CreateQueue(device.ProfilesKernels, layout.Values));
+            _queue = Made(context.CreateQueue(device.ProfilesKernels, layout.Values, inOrder: _order is null));
             _tables = first?._tables ?? Made(new DeviceArena(context));
             _arena = first?._arena ?? Made(context.Allocate(layout.ArenaBytes));
             _request = Made(context.Allocate(layout.RequestBytes));
@@ -159,7 +161,7 @@ internal sealed unsafe class DevicePlan : IDisposable
     public static IDeviceStep? OnDevice(PlanStep step) => step is IDeviceStep { Refusal: null } form ? form : null;
 
     /// <summary>The same plan with memory of its own for a request, over the same arena.</summary>
-    public DevicePlan Twin(PlanContext host) => new(_plan, _device, _layout, host, this);
+    public DevicePlan Twin(PlanContext host) => new(_plan, _device, _layout, host, _order is not null, this);
 
     /// <summary>Makes room for a loop, and brings the parameters of all quantizers for all steps.</summary>
     public void BeginRequest(int steps)
@@ -201,6 +203,7 @@ internal sealed unsafe class DevicePlan : IDisposable
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 long start = _host.Profile ? Stopwatch.GetTimestamp() : 0;
+                if (_order is not null) _queue.Begin(i, _order.After(phase, i));
                 if (OnDevice(steps[i]) is { } form) form.Enqueue(_run);
                 else RunOnHost(steps[i], i);
                 if (!_host.Profile) continue;
@@ -244,6 +247,7 @@ internal sealed unsafe class DevicePlan : IDisposable
 
     private void RunOnHost(PlanStep step, int index)
     {
+        _queue.Wait();
         Region[] regions = [.. step.Regions.Select(r => r.Root).Distinct()];
         // What the step itself writes first needs not be brought.
         foreach (Region region in regions.Where(r => r.Kind != RegionKind.Arena || r.First < index))

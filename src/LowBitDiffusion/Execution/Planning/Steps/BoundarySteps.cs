@@ -12,7 +12,9 @@ internal sealed unsafe partial class InputStep(int slot, TensorShape shape, Stor
     /// <summary>Whether the caller's layout is the plan's.</summary>
     public bool IsCopied => shape.Rank != 4;
 
-    public override IEnumerable<Region> Regions => [destination.Region];
+    public override IEnumerable<Region> Reads => [];
+
+    public override IEnumerable<Region> Writes => [destination.Region];
 
     public override void Run(PlanContext context)
     {
@@ -27,7 +29,9 @@ internal sealed unsafe partial class OutputStep(int slot, TensorShape shape, Sto
 {
     public override string Kind => "output";
 
-    public override IEnumerable<Region> Regions => [source.Region];
+    public override IEnumerable<Region> Reads => [source.Region];
+
+    public override IEnumerable<Region> Writes => [];
 
     public override void Run(PlanContext context)
     {
@@ -43,7 +47,9 @@ internal sealed unsafe partial class ObserveStep(Node node, Storage source) : Pl
 {
     public override string Kind => "observe";
 
-    public override IEnumerable<Region> Regions => [source.Region];
+    public override IEnumerable<Region> Reads => [source.Region];
+
+    public override IEnumerable<Region> Writes => [];
 
     public override void Run(PlanContext context)
     {
@@ -66,7 +72,9 @@ internal sealed unsafe partial class CopyStep(Storage source, Storage destinatio
 {
     public override string Kind => "copy";
 
-    public override IEnumerable<Region> Regions => [source.Region, destination.Region];
+    public override IEnumerable<Region> Reads => [source.Region];
+
+    public override IEnumerable<Region> Writes => [destination.Region];
 
     public override void Run(PlanContext context) =>
         Layout.Copy(context.Pool, new RowShape(1, source.Rows, source.Channels), context.View(source), new RowView(context.View(destination).Data, source.Channels));

@@ -16,7 +16,9 @@ internal sealed unsafe partial class ElementStep : PlanStep
 
     public override string Kind => _node.Op.GetType().Name.Replace("Op", "", StringComparison.Ordinal).ToLowerInvariant();
 
-    public override IEnumerable<Region> Regions => [.. _inputs.Select(i => i.Region), _output.Region];
+    public override IEnumerable<Region> Reads => _inputs.Select(i => i.Region);
+
+    public override IEnumerable<Region> Writes => [_output.Region];
 
     public override void Load(PackedModel model) => _table = _node.Op switch
     {
