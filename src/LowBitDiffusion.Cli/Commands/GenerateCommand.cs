@@ -185,6 +185,7 @@ internal sealed class GenerateCommand : CliCommand
             Seeds = sameSeeds ? like!.Seeds : seeds,
             NoiseSource = parsed.GetValue(_noise) is { } noise ? CommonOptions.OneOf("noise", noise, s_noiseSources) : like?.Noise ?? NoiseSource.TorchCpu,
             Eta = parsed.GetValue(_eta) ?? like?.Eta ?? 0,
+            KeepsSamples = false,
         };
     }
 

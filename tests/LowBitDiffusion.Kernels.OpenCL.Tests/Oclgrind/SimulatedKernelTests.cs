@@ -115,6 +115,8 @@ public sealed class SimulatedKernelTests
         DeviceElements.Clamp(bench.Queue, shape, to, 5, 60, to);
         Assert.That(bench.Queue.Download<float>(to.Place, 6), Is.EqualTo(new float[] { 5, 5, 7, 9, 11, 23 }));
 
+        DeviceElements.ToPixels(bench.Queue, shape, x, to);
+        Assert.That(bench.Queue.Download<byte>(to.Place, 5), Is.All.EqualTo(255));
         DeviceElements.Copy(bench.Queue, shape, x, to);
         DeviceElements.Unpatchify(bench.Queue, 1, 2, 2, 2, new DeviceRows(to.Place, 20, 20), new DeviceRows(x.Place, 5, 5));
         Assert.That(bench.Queue.Download<float>(x.Place, 20), Is.EqualTo(bench.Queue.Download<float>(to.Place, 20)), "one patch of a 2×2 image is the image");

@@ -25,10 +25,14 @@ internal sealed unsafe partial class OutputStep : IDeviceStep
 {
     void IDeviceStep.Enqueue(DeviceRun run)
     {
+        bool pixels = run.Host.OutputsPixels;
         DeviceSlice given = run.Slot(slot);
-        if (shape.Rank == 4) DeviceElements.ToPlanes(run.Queue, new RowShape(shape[0], shape.Positions, shape.Channels), run.Rows(source), given);
-        else DeviceElements.ToFloats(run.Queue, new RowShape(1, source.Rows, source.Channels), run.Rows(source), new DeviceRows(given, source.Channels, source.Channels));
-        run.Queue.Read(given, run.Host.Slots[slot], shape.Elements * sizeof(float));
+        DeviceRows from = run.Rows(source), dense = new(given, source.Channels, source.Channels);
+        RowShape rows = shape.Rank == 4 ? new(shape[0], shape.Positions, shape.Channels) : new(1, source.Rows, source.Channels);
+        if (pixels) DeviceElements.ToPixels(run.Queue, rows, from, dense);
+        else if (shape.Rank == 4) DeviceElements.ToPlanes(run.Queue, rows, from, given);
+        else DeviceElements.ToFloats(run.Queue, rows, from, dense);
+        run.Queue.Read(given, run.Host.Slots[slot], shape.Elements * (pixels ? sizeof(byte) : sizeof(float)));
     }
 }
 

@@ -24,7 +24,7 @@ internal sealed unsafe partial class InputStep(int slot, TensorShape shape, Stor
     }
 }
 
-/// <summary>Hands an output back in the caller's layout.</summary>
+/// <summary>Hands an output back in the caller's layout, or as the bytes of pictures.</summary>
 internal sealed unsafe partial class OutputStep(int slot, TensorShape shape, Storage source) : PlanStep
 {
     public override string Kind => "output";
@@ -37,7 +37,8 @@ internal sealed unsafe partial class OutputStep(int slot, TensorShape shape, Sto
     {
         float* destination = context.Slots[slot];
         RowShape rows = shape.Rank == 4 ? new(shape[0], shape.Positions, shape.Channels) : new(1, source.Rows, source.Channels);
-        if (shape.Rank == 4) Layout.ToPlanes(context.Pool, rows, context.View(source), destination);
+        if (context.OutputsPixels) Pixels.FromRows(context.Pool, rows, context.View(source), (byte*)destination);
+        else if (shape.Rank == 4) Layout.ToPlanes(context.Pool, rows, context.View(source), destination);
         else Layout.Copy(context.Pool, rows, context.View(source), new RowView(destination, source.Channels));
     }
 }
