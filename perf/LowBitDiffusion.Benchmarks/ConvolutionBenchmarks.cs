@@ -19,6 +19,7 @@ public sealed record ConvolutionShape(string Name, ConvGeometry Geometry)
         new("SD 1.5 conv 64×64, 320→320", new ConvGeometry(1, 66, 66, 320, 320, 3, 3, 1)),
         new("SD 1.5 conv 64×64, 960→320", new ConvGeometry(1, 66, 66, 960, 320, 3, 3, 1)),
         new("SD 1.5 conv 64×64 stride 2", new ConvGeometry(1, 66, 66, 320, 320, 3, 3, 2)),
+        new("SD 1.5 conv 64×64 behind an upsampling, 640→640", new ConvGeometry(1, 66, 66, 640, 640, 3, 3, 1) { Vertical = new(32, 64, 1, 1), Horizontal = new(32, 64, 1, 1) }),
         new("SD 1.5 conv 32×32, 640→640", new ConvGeometry(1, 34, 34, 640, 640, 3, 3, 1)),
         new("SD 1.5 conv 16×16, 1280→1280", new ConvGeometry(1, 18, 18, 1280, 1280, 3, 3, 1)),
         new("SD 1.5 conv 8×8, 1280→1280", new ConvGeometry(1, 10, 10, 1280, 1280, 3, 3, 1)),
@@ -53,6 +54,7 @@ public unsafe class ConvolutionBenchmarks
 {
     private WorkerPool _pool = null!;
     private QuantizedConvKernel _kernel = null!;
+    private ConvWalk _walk = null!;
     private PackedWeights _weights = null!;
     private NativeBuffer _input = null!;
     private NativeBuffer _output = null!;
@@ -81,6 +83,7 @@ public unsafe class ConvolutionBenchmarks
     public void Setup()
     {
         ConvGeometry geometry = Shape.Geometry;
+        _walk = new ConvWalk(geometry);
         Random random = new(1);
         int largest = (1 << (WeightBits - 1)) - 1;
         sbyte[] codes = new sbyte[geometry.OutChannels * geometry.Depth];
@@ -90,7 +93,7 @@ public unsafe class ConvolutionBenchmarks
         _pool = new WorkerPool(Threads);
         _kernel = KernelTable.For(Set).QuantizedConv;
         _weights = _kernel.Pack(codes, new ConvWeightShape(geometry.OutChannels, geometry.Channels, geometry.KernelHeight, geometry.KernelWidth), [], scales);
-        _input = new NativeBuffer((nuint)(geometry.Batch * geometry.Height * geometry.Width * geometry.Channels));
+        _input = new NativeBuffer((nuint)geometry.InputLength);
         random.NextBytes(new Span<byte>(_input.Pointer, (int)_input.Length));
         _output = new NativeBuffer((nuint)geometry.Rows * (nuint)geometry.OutChannels * sizeof(float));
     }
@@ -102,7 +105,7 @@ public unsafe class ConvolutionBenchmarks
         byte zeroPoint = 128;
         QuantizedConvArguments arguments = new()
         {
-            Geometry = Shape.Geometry,
+            Walk = _walk,
             Weights = _weights,
             Input = _input.Pointer,
             InputScales = &scale,

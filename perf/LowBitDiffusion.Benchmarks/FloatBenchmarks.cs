@@ -53,6 +53,7 @@ public unsafe class FloatConvolutionBenchmarks : FloatBenchmark
     private PackedFloatWeights _weights = null!;
     private float* _input;
     private ConvEpilogue _epilogue;
+    private ConvWalk _walk = null!;
 
     public static IEnumerable<ConvGeometry> Shapes =>
     [
@@ -70,13 +71,14 @@ public unsafe class FloatConvolutionBenchmarks : FloatBenchmark
         Start();
         Random random = new(2);
         float[] weights = [.. Enumerable.Range(0, Shape.OutChannels * Shape.Depth).Select(_ => random.NextSingle())];
+        _walk = new ConvWalk(Shape);
         _weights = Own(FloatConvKernel.Pack(weights, Shape.OutChannels, Shape.Channels, Shape.KernelHeight, Shape.KernelWidth));
-        _input = Random((long)Shape.Batch * Shape.Height * Shape.Width * Shape.Channels);
+        _input = Random(Shape.InputLength);
         _epilogue = new() { Bias = Random(Shape.OutChannels), OutputScale = 1, Output = Random((long)Shape.Rows * Shape.OutChannels), OutputStride = Shape.OutChannels };
     }
 
     [Benchmark]
-    public void Run() => FloatConvKernel.Run(Pool, Shape, _input, _weights, _epilogue);
+    public void Run() => FloatConvKernel.Run(Pool, _walk, _input, _weights, _epilogue);
 }
 
 /// <summary>Attentions of SD 1.5 at 512×512, SDXL at 1024×1024, DiT-XL/2 and the decoder of Stable Diffusion: heads, queries, keys, width of a head; operations = 4·queries·keys·channels.</summary>

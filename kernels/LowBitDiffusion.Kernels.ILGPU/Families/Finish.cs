@@ -18,9 +18,10 @@ internal static class Finish
     internal static void Store(in LayerViews views, in LayerNumbers numbers, int row, int column, float value)
     {
         if (row >= numbers.Rows || column >= numbers.Columns) return;
+        int place = LayerNumbers.Place(numbers, row);
         if (views.Bias.Length > 0) value += views.Bias[column];
-        if (views.ImageVector.Length > 0) value += views.ImageVector[(row / (numbers.OutHeight * numbers.OutWidth) * numbers.ImageVectorStride) + column];
-        if (views.Residual.Length > 0) value += views.Residual[((long)row * numbers.ResidualStride) + column];
-        views.Output[((long)row * numbers.OutputStride) + column] = CudaInstructions.Product(value, numbers.OutputScale);
+        if (views.ImageVector.Length > 0) value += views.ImageVector[(row / numbers.PerImage * numbers.ImageVectorStride) + column];
+        if (views.Residual.Length > 0) value += views.Residual[((long)place * numbers.ResidualStride) + column];
+        views.Output[((long)place * numbers.OutputStride) + column] = CudaInstructions.Product(value, numbers.OutputScale);
     }
 }

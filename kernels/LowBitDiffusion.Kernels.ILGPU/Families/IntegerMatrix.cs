@@ -60,6 +60,7 @@ public sealed class IntegerMatrix : IDisposable
     private readonly DeviceMemory _memory;
     private readonly IntegerWeights _weights;
     private readonly LayerNumbers _numbers;
+    private readonly ConvWalk _walk;
     private readonly ArrayView<int> _runs;
     private readonly ArrayView<int> _segments;
     private readonly bool _aligned;
@@ -74,23 +75,17 @@ public sealed class IntegerMatrix : IDisposable
     public IntegerMatrix(IlgpuDevice device, in ConvGeometry geometry, IntegerWeights weights, ReadOnlySpan<int> inputRanges, int ranges = 2)
     {
         (_device, _weights, _memory) = (device, weights, new DeviceMemory(device));
-        WordWalk walk = WordWalk.Of(weights.Plan, geometry, inputRanges);
+        _walk = new ConvWalk(geometry);
+        WordWalk walk = WordWalk.Of(weights.Plan, _walk, inputRanges);
         _aligned = walk.Aligned;
         (_runs, _segments) = (_memory.Put(walk.Runs), _memory.Put(walk.Segments));
-        _inputBytes = ((long)geometry.Batch * geometry.Height * geometry.Width * geometry.Channels) + Slack;
+        _inputBytes = (long)geometry.InputLength + Slack;
         _numbers = new LayerNumbers
         {
-            Rows = geometry.Rows,
             Columns = geometry.OutChannels,
             PaddedColumns = weights.Plan.PaddedChannels,
             Segments = weights.Plan.Segments.Length,
             Ranges = ranges,
-            OutHeight = geometry.OutHeight,
-            OutWidth = geometry.OutWidth,
-            Height = geometry.Height,
-            Width = geometry.Width,
-            Channels = geometry.Channels,
-            Stride = geometry.Stride,
         };
     }
 
@@ -106,12 +101,25 @@ public sealed class IntegerMatrix : IDisposable
         if (input.Length < _inputBytes) throw new ArgumentException($"the input has {input.Length} bytes, the layer reads {_inputBytes}", nameof(input));
         (numbers.ImageVectorStride, numbers.ResidualStride, numbers.OutputStride, numbers.OutputScale) =
             (epilogue.ImageVectorStride, epilogue.ResidualStride, epilogue.OutputStride, epilogue.OutputScale);
-        LayerViews views = new(
-            input, _weights.Words, _weights.Nibbles, _weights.Bases, _weights.Sums, _weights.Scales, _runs, _segments, quantizer,
-            epilogue.Bias, epilogue.ImageVector, epilogue.Residual, epilogue.Output);
-        _device.Kernel(variant, _aligned, _weights.FourBit)(views, numbers);
+        int groups = _weights.Plan.Groups;
+        for (int i = 0; i < _walk.Phases.Length; i++)
+        {
+            LayerViews views = new(
+                input, _weights.Words, _weights.Nibbles, _weights.Bases, _weights.Sums, _weights.Scales, _runs.SubView(i * groups, groups), _segments, quantizer,
+                epilogue.Bias, epilogue.ImageVector, epilogue.Residual, epilogue.Output);
+            _device.Kernel(variant, _aligned, _weights.FourBit)(views, Of(_walk.Phases[i], numbers));
+        }
     }
 
     /// <inheritdoc/>
     public void Dispose() => _memory.Dispose();
+
+    private static LayerNumbers Of(ConvPhase phase, LayerNumbers numbers)
+    {
+        PhaseMap map = phase.Map;
+        (numbers.Rows, numbers.PerImage, numbers.PerLine) = (phase.Rows, map.PerImage, map.PerLine);
+        (numbers.From, numbers.FromImage, numbers.FromLine, numbers.FromStep) = ((int)map.From, (int)map.FromImage, (int)map.FromLine, (int)map.FromStep);
+        (numbers.To, numbers.ToImage, numbers.ToLine, numbers.ToStep) = (map.To, map.ToImage, map.ToLine, map.ToStep);
+        return numbers;
+    }
 }

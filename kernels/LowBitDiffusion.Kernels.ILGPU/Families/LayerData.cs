@@ -24,11 +24,11 @@ internal readonly struct LayerViews(
     internal readonly ArrayView<float> Output = output;
 }
 
-/// <summary>Sizes of a layer, in elements.</summary>
+/// <summary>Sizes of a layer, in elements, and where the rows of a phase lie (<see cref="Convolution.PhaseMap"/>).</summary>
 internal struct LayerNumbers
 {
     internal int Rows, Columns, PaddedColumns, Segments, Ranges;
-    internal int OutHeight, OutWidth, Height, Width, Channels, Stride;
+    internal int PerImage, PerLine, From, FromImage, FromLine, FromStep, To, ToImage, ToLine, ToStep;
     internal int ImageVectorStride, ResidualStride, OutputStride;
     internal float OutputScale;
 
@@ -37,7 +37,14 @@ internal struct LayerNumbers
     internal static int Corner(LayerNumbers n, int row)
     {
         row = IntrinsicMath.Min(row, n.Rows - 1);
-        int pixels = n.OutHeight * n.OutWidth, image = row / pixels, pixel = row - (image * pixels), y = pixel / n.OutWidth, x = pixel - (y * n.OutWidth);
-        return ((((image * n.Height) + (y * n.Stride)) * n.Width) + (x * n.Stride)) * n.Channels;
+        int image = row / n.PerImage, pixel = row - (image * n.PerImage), y = pixel / n.PerLine, x = pixel - (y * n.PerLine);
+        return n.From + (image * n.FromImage) + (y * n.FromLine) + (x * n.FromStep);
+    }
+
+    /// <summary>Which row of the output a row of the phase is.</summary>
+    internal static int Place(in LayerNumbers n, int row)
+    {
+        int image = row / n.PerImage, pixel = row - (image * n.PerImage), y = pixel / n.PerLine, x = pixel - (y * n.PerLine);
+        return n.To + (image * n.ToImage) + (y * n.ToLine) + (x * n.ToStep);
     }
 }

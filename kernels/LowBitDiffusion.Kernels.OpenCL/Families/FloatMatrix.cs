@@ -36,11 +36,31 @@ public sealed class FloatWeights
     }
 }
 
-/// <summary>A layer in single precision on a device.</summary>
-/// <param name="geometry">Shapes of padded input and output.</param>
-/// <param name="weights">Weights.</param>
-public sealed class FloatMatrix(in ConvGeometry geometry, FloatWeights weights) : TiledLayer(geometry)
+/// <summary>A layer in single precision on a device: weights with what depends on the image's size.</summary>
+public sealed class FloatMatrix : TiledLayer
 {
+    private readonly FloatWeights _weights;
+    private readonly DeviceSlice _runs;
+
+    /// <summary>Prepares a layer.</summary>
+    /// <param name="queue">Any queue of the device.</param>
+    /// <param name="arena">Where its tables go.</param>
+    /// <param name="geometry">Shapes of padded input and output.</param>
+    /// <param name="weights">Weights.</param>
+    public FloatMatrix(DeviceQueue queue, DeviceArena arena, in ConvGeometry geometry, FloatWeights weights)
+        : base(geometry)
+    {
+        _weights = weights;
+        int channels = geometry.Channels;
+        List<int> runs = [];
+        foreach (ConvPhase phase in Walk.Phases)
+        {
+            foreach (ConvRun run in phase.Runs(joined: true)) runs.AddRange([(int)run.Offset, (int)run.Pixels * channels]);
+        }
+
+        _runs = arena.Put<int>(queue, [.. runs]);
+    }
+
     /// <inheritdoc/>
     internal override string Weights => "f32";
 
@@ -48,9 +68,15 @@ public sealed class FloatMatrix(in ConvGeometry geometry, FloatWeights weights) 
     public override void Enqueue(DeviceQueue queue, KernelChoice choice, DeviceSlice input, DeviceSlice quantizer, in MatrixEpilogue epilogue)
     {
         MatrixTile tile = Tile ?? Usual(choice);
-        ((long, long) items, (int, int) group) = tile.Range(Geometry.Rows, Geometry.OutChannels);
-        epilogue.Bind(queue.Call("float_matrix", $"{tile.Options}{epilogue.Options}", "float_matrix").Memory(input).Memory(weights.Values), Geometry, weights.Columns)
-            .Value(Geometry.KernelHeight).Value(Geometry.KernelWidth * Geometry.Channels).Run(items, group);
+        DeviceSlice runs = _runs;
+        foreach (ConvPhase phase in Walk.Phases)
+        {
+            ((long, long) items, (int, int) group) = tile.Range(phase.Rows, Geometry.OutChannels);
+            int count = phase.Runs(joined: true).Length;
+            epilogue.Bind(queue.Call("float_matrix", $"{tile.Options}{epilogue.Options}", "float_matrix").Memory(input).Memory(_weights.Values).Memory(runs), Walk, phase, _weights.Columns)
+                .Value(count).Run(items, group);
+            runs = runs.Skip(2L * count * sizeof(int));
+        }
     }
 
     /// <inheritdoc/>
@@ -59,7 +85,7 @@ public sealed class FloatMatrix(in ConvGeometry geometry, FloatWeights weights) 
     /// <inheritdoc/>
     internal override byte[] Input(Random random, ValueStorage storage)
     {
-        float[] values = new float[Geometry.Batch * Geometry.Height * Geometry.Width * Geometry.Channels];
+        float[] values = new float[Geometry.InputLength];
         for (int i = 0; i < values.Length; i++) values[i] = 2 * random.NextSingle() - 1;
         return storage.Stored(values);
     }

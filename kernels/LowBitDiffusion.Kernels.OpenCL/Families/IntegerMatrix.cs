@@ -74,13 +74,10 @@ public sealed class IntegerMatrix : TiledLayer
         : base(geometry)
     {
         (_weights, _ranges) = (weights, ranges);
-        WordWalk walk = WordWalk.Of(weights.Plan, geometry, inputRanges);
+        WordWalk walk = WordWalk.Of(weights.Plan, Walk, inputRanges);
         _aligned = walk.Aligned;
         (_runs, _segments) = (arena.Put<int>(queue, walk.Runs), arena.Put<int>(queue, walk.Segments));
     }
-
-    /// <summary>Bytes of the tables of a layer, at most.</summary>
-    public static long TableBytes(in ConvWeightShape shape, int segments) => ((long)(shape.Depth / 4 + (segments * shape.Taps)) + (2 * segments)) * sizeof(int);
 
     /// <inheritdoc/>
     internal override string Weights => _weights.FourBit ? "4 bits" : "8 bits";
@@ -88,12 +85,17 @@ public sealed class IntegerMatrix : TiledLayer
     /// <inheritdoc/>
     public override void Enqueue(DeviceQueue queue, KernelChoice choice, DeviceSlice input, DeviceSlice quantizer, in MatrixEpilogue epilogue)
     {
-        (string family, string options, ((long, long) items, (int, int) group)) = choice.Integers(Tile ?? Usual(choice), Geometry.Rows, Geometry.OutChannels);
-        KernelCall call = queue.Call(family, $"{options}{(_weights.FourBit ? " -DNIBBLES" : "")}{epilogue.Options}", family)
-            .Memory(input).Memory(_weights.Codes).Memory(_runs).Memory(_weights.Sums).Memory(_weights.Bases).Memory(_weights.Scales).Memory(_segments).Memory(quantizer);
-        epilogue.Bind(call, Geometry, _weights.Plan.PaddedChannels)
-            .Value(new Arguments { Segments = _weights.Segments, Ranges = _ranges, Aligned = _aligned && input.Offset % 4 == 0 ? 1 : 0 })
-            .Run(items, group);
+        DeviceSlice runs = _runs;
+        foreach (ConvPhase phase in Walk.Phases)
+        {
+            (string family, string options, ((long, long) items, (int, int) group)) = choice.Integers(Tile ?? Usual(choice), phase.Rows, Geometry.OutChannels);
+            KernelCall call = queue.Call(family, $"{options}{(_weights.FourBit ? " -DNIBBLES" : "")}{epilogue.Options}", family)
+                .Memory(input).Memory(_weights.Codes).Memory(runs).Memory(_weights.Sums).Memory(_weights.Bases).Memory(_weights.Scales).Memory(_segments).Memory(quantizer);
+            epilogue.Bind(call, Walk, phase, _weights.Plan.PaddedChannels)
+                .Value(new Arguments { Segments = _weights.Segments, Ranges = _ranges, Aligned = _aligned && input.Offset % 4 == 0 ? 1 : 0 })
+                .Run(items, group);
+            runs = runs.Skip((long)_weights.Plan.Groups * sizeof(int));
+        }
     }
 
     /// <inheritdoc/>
@@ -105,7 +107,7 @@ public sealed class IntegerMatrix : TiledLayer
     /// <inheritdoc/>
     internal override byte[] Input(Random random, ValueStorage storage)
     {
-        byte[] codes = new byte[Geometry.Batch * Geometry.Height * Geometry.Width * Geometry.Channels];
+        byte[] codes = new byte[Geometry.InputLength];
         random.NextBytes(codes);
         for (int i = 0; i < codes.Length; i += 2) codes[i] = codes[i] < 128 ? byte.MinValue : byte.MaxValue;
         return codes;

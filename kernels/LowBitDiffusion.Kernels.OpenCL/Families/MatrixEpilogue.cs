@@ -39,20 +39,25 @@ public readonly record struct MatrixEpilogue(
     /// <summary>The macros of the kernels' sources.</summary>
     internal string Options => $"{(Gated ? " -DGATED" : "")}{(CodesOf is { } activation ? $" -DCODES={(int)activation}" : "")}";
 
-    /// <summary>Adds what both kinds of layers have: places of the epilogue, geometry, numbers of the epilogue.</summary>
-    internal KernelCall Bind(KernelCall call, ConvGeometry geometry, int paddedColumns) => call
+    /// <summary>Adds what both kinds of layers have: places of the epilogue, geometry of a phase, numbers of the epilogue.</summary>
+    internal KernelCall Bind(KernelCall call, ConvWalk walk, ConvPhase phase, int paddedColumns) => call
         .Memory(Bias).Memory(ImageVector).Memory(Residual).Memory(Output).Memory(CodeQuantizer).Memory(CodeInverse)
         .Value(new GeometryArguments
         {
-            Rows = geometry.Rows,
-            Columns = geometry.OutChannels,
+            Rows = phase.Rows,
+            Columns = walk.Geometry.OutChannels,
             PaddedColumns = paddedColumns,
-            OutHeight = geometry.OutHeight,
-            OutWidth = geometry.OutWidth,
-            Height = geometry.Height,
-            Width = geometry.Width,
-            Channels = geometry.Channels,
-            Stride = geometry.Stride,
+            InOrder = walk.Phases.Length == 1 ? 1 : 0,
+            PerImage = phase.Map.PerImage,
+            PerLine = phase.Map.PerLine,
+            From = (int)phase.Map.From,
+            FromImage = (int)phase.Map.FromImage,
+            FromLine = (int)phase.Map.FromLine,
+            FromStep = (int)phase.Map.FromStep,
+            To = phase.Map.To,
+            ToImage = phase.Map.ToImage,
+            ToLine = phase.Map.ToLine,
+            ToStep = phase.Map.ToStep,
         })
         .Value(new EpilogueArguments
         {
@@ -65,7 +70,7 @@ public readonly record struct MatrixEpilogue(
 
     private struct GeometryArguments
     {
-        public int Rows, Columns, PaddedColumns, OutHeight, OutWidth, Height, Width, Channels, Stride;
+        public int Rows, Columns, PaddedColumns, InOrder, PerImage, PerLine, From, FromImage, FromLine, FromStep, To, ToImage, ToLine, ToStep;
     }
 
     private struct EpilogueArguments

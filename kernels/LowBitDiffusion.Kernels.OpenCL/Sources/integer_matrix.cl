@@ -10,7 +10,7 @@
 //                 └───────┴───────┴─ ─ ─ ─┴───────┘
 //
 // runs[g] is the distance in bytes from the pixel's corner to the four codes of word g: kernel rows, kernel columns and channels of a segment in order.
-// Words that reach beyond a run meet weights of zero. Segments are summed one by one in int32:
+// Words that reach beyond a pixel meet weights of zero. Segments are summed one by one in int32:
 //
 //    S = Σ q·w      v += float(S − z·W)·(d·dw)      then + bias, + image vector, + residual, · factor       every line one rounding
 

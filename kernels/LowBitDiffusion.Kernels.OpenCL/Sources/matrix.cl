@@ -1,4 +1,5 @@
-// What convolutions have in common, whatever they multiply: where a row of the output begins in the padded NHWC image, and what happens to its sums before they are stored.
+// What convolutions have in common, whatever they multiply: where a row of the output begins in the padded NHWC image, which row of the output it is, and what happens to its sums before they are
+// stored. Rows are those of one phase of a walk (ConvWalk): all of them, in their order, unless the image is upsampled on the way.
 //
 //    v += bias      v += image vector      v += residual      v *= factor
 //    v  = v[2i]·gelu(v[2i + 1])                                           with GATED: columns are channel, gate, channel, gate …, and half as many are stored
@@ -6,7 +7,7 @@
 
 typedef struct {
     int rows, columns, paddedColumns;
-    int outHeight, outWidth, height, width, channels, stride;
+    int inOrder, perImage, perLine, from, fromImage, fromLine, fromStep, to, toImage, toLine, toStep;
 } Geometry;
 
 typedef struct {
@@ -23,10 +24,17 @@ typedef struct {
 #define OUTPUT VALUE
 #endif
 
-// Where the first pixel under the kernel lies for a row of the output.
+// Where the first pixel under the kernel lies for a row.
 inline int cornerOf(int row, const Geometry m) {
-    const int image = row / (m.outHeight * m.outWidth), pixel = row - image * m.outHeight * m.outWidth, y = pixel / m.outWidth, x = pixel - y * m.outWidth;
-    return ((image * m.height + y * m.stride) * m.width + x * m.stride) * m.channels;
+    const int image = row / m.perImage, pixel = row - image * m.perImage, y = pixel / m.perLine, x = pixel - y * m.perLine;
+    return m.from + image * m.fromImage + y * m.fromLine + x * m.fromStep;
+}
+
+// Which row of the output it is.
+inline int placeOf(int row, const Geometry m) {
+    if (m.inOrder) return row;
+    const int image = row / m.perImage, pixel = row - image * m.perImage, y = pixel / m.perLine, x = pixel - y * m.perLine;
+    return m.to + image * m.toImage + y * m.toLine + x * m.toStep;
 }
 
 // Where an item is in its group of LANES × LINES, each V columns × ROWS rows, and the corners of its rows. With LOCAL_A the group shares them and has room for a chunk of its rows.
@@ -58,6 +66,7 @@ inline int cornerOf(int row, const Geometry m) {
 // Finishes and stores V columns of a row.
 inline void finish(REAL value, int row, int column, const Geometry m, EPILOGUE_PLACES, const Epilogue e) {
     if (row >= m.rows || column >= m.columns) return;
+    const int place = placeOf(row, m);
     int count = min(V, m.columns - column);
     if (IS_GIVEN(bias)) {
         OPEN(const float, bias);
@@ -65,11 +74,11 @@ inline void finish(REAL value, int row, int column, const Geometry m, EPILOGUE_P
     }
     if (IS_GIVEN(imageVector)) {
         OPEN(const VALUE, imageVector);
-        value = value + loadValues(imageVector + (size_t)(row / (m.outHeight * m.outWidth)) * e.imageVectorStride + column, count);
+        value = value + loadValues(imageVector + (size_t)(row / m.perImage) * e.imageVectorStride + column, count);
     }
     if (IS_GIVEN(residual)) {
         OPEN(const VALUE, residual);
-        value = value + loadValues(residual + (size_t)row * e.residualStride + column, count);
+        value = value + loadValues(residual + (size_t)place * e.residualStride + column, count);
     }
     value = value * e.outputScale;
 #ifdef GATED
@@ -81,7 +90,7 @@ inline void finish(REAL value, int row, int column, const Geometry m, EPILOGUE_P
     column /= 2;
     count /= 2;
 #endif
-    const size_t to = (size_t)row * e.outputStride + column;
+    const size_t to = (size_t)place * e.outputStride + column;
 #ifdef CODES
     OPEN(uchar, output);
     OPEN(const float, codeQuantizer);

@@ -146,6 +146,12 @@ internal sealed partial class Assembler
         Immediate(value, small);
     }
 
+    internal void Imul(Gpr target, Address source)
+    {
+        _listing?.Add($"imul {target.Name()},{source}");
+        General(0x0F, (int)target, source, secondOpcode: 0xAF);
+    }
+
     internal void Dec(Address target)
     {
         _listing?.Add($"dec qword ptr {target}");

@@ -59,13 +59,14 @@ internal readonly unsafe struct AttentionBody<TSimd, TVector>(AttentionJob job, 
     {
         int tile = MatrixTile<TSimd, TVector>.MaxRows, panelWidth = 2 * TSimd.Count;
         float* packed = keys + head * layout.KeyLength;
+        MatrixRun run = new(0, job.HeadWidth);
         for (int key = firstKey; key < firstKey + count; key += panelWidth)
         {
             int vectors = Panels.Vectors(key / panelWidth, job.Keys, TSimd.Count);
             for (int i = 0; i < queries; i += tile)
             {
                 MatrixTile<TSimd, TVector>.Multiply(
-                    Math.Min(tile, queries - i), vectors, queryRows + i, 0, 1, 0, job.HeadWidth, packed + (nint)key * job.HeadWidth,
+                    Math.Min(tile, queries - i), vectors, queryRows + i, &run, 1, packed + (nint)key * job.HeadWidth,
                     state.Scores + (nint)i * AttentionScratch.KeyBlock + (key - firstKey), AttentionScratch.KeyBlock, false);
             }
         }
@@ -104,6 +105,7 @@ internal readonly unsafe struct AttentionBody<TSimd, TVector>(AttentionJob job, 
     private void Collect(in State state, float** scoreRows, int head, int firstKey, int queries, int count)
     {
         int tile = MatrixTile<TSimd, TVector>.MaxRows, panelWidth = 2 * TSimd.Count;
+        MatrixRun run = new(0, count);
         for (int channel = 0; channel < job.ValueWidth; channel += panelWidth)
         {
             int vectors = Panels.Vectors(channel / panelWidth, job.ValueWidth, TSimd.Count);
@@ -111,7 +113,7 @@ internal readonly unsafe struct AttentionBody<TSimd, TVector>(AttentionJob job, 
             for (int i = 0; i < queries; i += tile)
             {
                 MatrixTile<TSimd, TVector>.Multiply(
-                    Math.Min(tile, queries - i), vectors, scoreRows + i, 0, 1, 0, count, packed,
+                    Math.Min(tile, queries - i), vectors, scoreRows + i, &run, 1, packed,
                     state.Outputs + (nint)i * layout.PaddedValueWidth + channel, layout.PaddedValueWidth, firstKey > 0);
             }
         }

@@ -24,6 +24,7 @@ internal sealed record CheckLayer(string Name, ConvGeometry Geometry, int[] Segm
         new("four bits, ends", ConvGeometry.Linear(17, 66, 64), [66], _ => 255, i => (sbyte)(i % 2 == 0 ? -8 : 7), [255, 0]),
         new("four bits, odd image", new ConvGeometry(1, 6, 5, 10, 35, 3, 3, 1), [3, 7], Mixed, i => (sbyte)(Mixed(i + 3) % 16 - 8), [200, 3]),
         new("four bits with a zero point", ConvGeometry.Linear(11, 49, 40), [49], Mixed, i => (sbyte)(Mixed(i + 7) % 16 - 15), [90, 0]),
+        new("behind an upsampling to an odd size", new ConvGeometry(2, 9, 10, 12, 33, 3, 3, 1) { Vertical = new(4, 7, 1, 1), Horizontal = new(4, 8, 1, 1) }, [8, 4], Mixed, i => (sbyte)(Mixed(i + 2) % 255 - 127), [9, 201]),
         new("many words", ConvGeometry.Linear(3, 4100, 20), [4100], Mixed, i => (sbyte)(Mixed(i + 1) % 255 - 127), [131, 0]),
     ];
 
@@ -34,7 +35,7 @@ internal sealed record CheckLayer(string Name, ConvGeometry Geometry, int[] Segm
     public ConvWeightShape Shape => new(Geometry.OutChannels, Geometry.Channels, Geometry.KernelHeight, Geometry.KernelWidth);
 
     /// <summary>The image.</summary>
-    public byte[] Image => [.. Enumerable.Range(0, Geometry.Batch * Geometry.Height * Geometry.Width * Geometry.Channels).Select(Input)];
+    public byte[] Image => [.. Enumerable.Range(0, Geometry.InputLength).Select(Input)];
 
     /// <summary>The weight <c>[out, in, rows, columns]</c>.</summary>
     public sbyte[] Codes => [.. Enumerable.Range(0, Geometry.OutChannels * Geometry.Depth).Select(Weight)];
@@ -100,7 +101,7 @@ internal sealed record CheckLayer(string Name, ConvGeometry Geometry, int[] Segm
         for (int tap = 0; tap < taps; tap++)
         {
             (int r, int k) = Math.DivRem(tap, Geometry.KernelWidth);
-            int from = ((((image * Geometry.Height) + (y * Geometry.Stride) + r) * Geometry.Width) + (x * Geometry.Stride) + k) * Geometry.Channels;
+            nint from = Geometry.Pixel(image, (y * Geometry.Stride) + r, (x * Geometry.Stride) + k);
             for (int c = segment.Start; c < segment.Start + segment.Count; c++) sum += (q[from + c] - zeroPoint) * w[(((o * Geometry.Channels) + c) * taps) + tap];
         }
 

@@ -77,32 +77,50 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
         public void Run(int index)
         {
             (int firstRow, int rowEnd, int firstPanel, int panelEnd) = schedule[index];
-            byte** rows = stackalloc byte*[TileSchedule.MaxBlockRows];
-            float** imageVectorRows = stackalloc float*[TileSchedule.MaxBlockRows];
-            TileSchedule.RowPointers(arguments.Geometry, arguments.Input, firstRow, rowEnd, rows);
-            if (arguments.Epilogue.ImageVector != null) ImageVectorPointers(firstRow, rowEnd, imageVectorRows);
-
+            ConvEpilogue epilogue = arguments.Epilogue;
+            byte** pixels = stackalloc byte*[TileSchedule.MaxBlockRows];
+            int* places = stackalloc int[TileSchedule.MaxBlockRows];
+            arguments.Walk.Locate(arguments.Input, firstRow, rowEnd, pixels, places);
+            nint* outputs = stackalloc nint[TileSchedule.MaxBlockRows], residuals = stackalloc nint[TileSchedule.MaxBlockRows];
+            float** vectors = stackalloc float*[TileSchedule.MaxBlockRows];
             int count = rowEnd - firstRow;
-            int tiles = (count + rowsPerTile - 1) / rowsPerTile;
-            (int shortRows, int longTiles) = Math.DivRem(count, tiles);
-            int longEnd = longTiles * (shortRows + 1);
+            if (!epilogue.NeedsFinish) Offsets(places, count, epilogue.OutputStride, outputs);
+            if (epilogue.Residual != null) Offsets(places, count, epilogue.ResidualStride, residuals);
+            if (epilogue.ImageVector != null) ImageVectors(places, count, vectors);
+
+            float* unfinished = stackalloc float[epilogue.NeedsFinish ? TileFinish.Rows * Avx512VnniTile.PanelWidth : 1];
+            nint* unfinishedRows = stackalloc nint[TileFinish.Rows];
+            for (int row = 0; row < TileFinish.Rows; row++) unfinishedRows[row] = row * Avx512VnniTile.PanelWidth * sizeof(float);
+
+            bool joined = arguments.Weights.Plan.JoinsPixels;
             VnniTileArguments tile = Shared();
-            float* unfinished = stackalloc float[arguments.Epilogue.NeedsFinish ? TileFinish.Rows * Avx512VnniTile.PanelWidth : 1];
             for (int panel = firstPanel; panel < panelEnd; panel++)
             {
                 SetPanel(ref tile, panel);
-                RunTiles(ref tile, longTiles, shortRows + 1, panel, firstRow, rows, imageVectorRows, unfinished);
-                RunTiles(ref tile, tiles - longTiles, shortRows, panel, firstRow + longEnd, rows + longEnd, imageVectorRows + longEnd, unfinished);
+                foreach (ConvPhase phase in arguments.Walk.Phases)
+                {
+                    int from = Math.Max(firstRow, phase.FirstRow) - firstRow, rows = Math.Min(rowEnd, phase.RowEnd) - firstRow - from;
+                    if (rows <= 0) continue;
+                    tile.Runs = phase.PinnedRuns(joined);
+                    tile.RunCount = phase.Runs(joined).Length;
+                    tile.Rows = pixels + from;
+                    tile.ImageVectorRows = epilogue.ImageVector == null ? null : vectors + from;
+                    tile.ResidualRows = residuals + from;
+                    tile.OutputRows = epilogue.NeedsFinish ? unfinishedRows : outputs + from;
+                    RunRows(ref tile, rows, panel, places + from, unfinished);
+                }
             }
         }
 
-        private void ImageVectorPointers(int firstRow, int rowEnd, float** pointers)
+        private static void Offsets(int* places, int count, nint stride, nint* offsets)
+        {
+            for (int row = 0; row < count; row++) offsets[row] = places[row] * stride * sizeof(float);
+        }
+
+        private void ImageVectors(int* places, int count, float** pointers)
         {
             int imageRows = arguments.Geometry.OutHeight * arguments.Geometry.OutWidth;
-            for (int row = firstRow; row < rowEnd; row++)
-            {
-                *pointers++ = arguments.Epilogue.ImageVector + (row / imageRows * arguments.Epilogue.ImageVectorStride);
-            }
+            for (int row = 0; row < count; row++) pointers[row] = arguments.Epilogue.ImageVector + (places[row] / imageRows * arguments.Epilogue.ImageVectorStride);
         }
 
         /// <summary>What is the same for all tiles.</summary>
@@ -114,16 +132,11 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
                 // Pinned, and kept by the weights.
                 Segments = (SegmentPlan*)Unsafe.AsPointer(ref plan.Segments[0]),
                 SegmentCount = plan.Segments.Length,
-                KernelRows = arguments.Geometry.KernelHeight,
-                KernelRowStep = (nint)arguments.Geometry.Width * arguments.Geometry.Channels,
-                ColumnStep = arguments.Geometry.Channels,
                 SegmentStep = (nint)plan.PaddedChannels * sizeof(float),
                 LowestStep = plan.PaddedChannels,
                 ZeroPoints = arguments.InputZeroPoints,
                 InputScales = arguments.InputScales,
-                ResidualStride = arguments.Epilogue.ResidualStride * sizeof(float),
                 OutputScale = BitConverter.SingleToInt32Bits(arguments.Epilogue.OutputScale),
-                OutputStride = arguments.Epilogue.NeedsFinish ? Avx512VnniTile.PanelWidth * sizeof(float) : arguments.Epilogue.OutputStride * sizeof(float),
             };
         }
 
@@ -138,34 +151,42 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
             tile.Bias = arguments.Epilogue.Bias == null ? null : arguments.Epilogue.Bias + firstChannel;
             tile.PanelOffset = (nint)firstChannel * sizeof(float);
             tile.Channels = (nint)((1L << channels) - 1);
+            tile.Residual = arguments.Epilogue.Residual == null ? null : arguments.Epilogue.Residual + firstChannel;
         }
 
-        private void RunTiles(
-            ref VnniTileArguments tile, int tiles, int rowCount, int panel, int firstRow, byte** rows, float** imageVectorRows, float* unfinished)
+        /// <summary>Tiles as even as can be: 13 rows are 7 + 6, not 12 + 1.</summary>
+        private void RunRows(ref VnniTileArguments tile, int rows, int panel, int* places, float* unfinished)
+        {
+            int tiles = (rows + rowsPerTile - 1) / rowsPerTile;
+            (int shortRows, int longTiles) = Math.DivRem(rows, tiles);
+            RunTiles(ref tile, longTiles, shortRows + 1, panel, places, unfinished);
+            RunTiles(ref tile, tiles - longTiles, shortRows, panel, places + (longTiles * (shortRows + 1)), unfinished);
+        }
+
+        private void RunTiles(ref VnniTileArguments tile, int tiles, int rowCount, int panel, int* places, float* unfinished)
         {
             if (tiles == 0) return;
             ConvEpilogue epilogue = arguments.Epilogue;
-            tile.Rows = rows;
-            tile.ImageVectorRows = epilogue.ImageVector == null ? null : imageVectorRows;
-            tile.Residual = epilogue.Residual == null ? null : epilogue.Residual + (firstRow * epilogue.ResidualStride) + (tile.PanelOffset / sizeof(float));
             int halves = tile.Channels >> (Avx512VnniTile.PanelWidth / 2) == 0 ? 1 : 2;
             var routine = kernel.Routine(new VnniTileVariant(rowCount, halves, arguments.Weights.FourBit));
             if (!epilogue.NeedsFinish)
             {
                 tile.Tiles = tiles;
-                tile.Output = epilogue.Output + (firstRow * epilogue.OutputStride) + (tile.PanelOffset / sizeof(float));
+                tile.Output = epilogue.Output + (tile.PanelOffset / sizeof(float));
                 routine((VnniTileArguments*)Unsafe.AsPointer(ref tile));
                 return;
             }
 
+            tile.Output = unfinished;
+            nint* unfinishedRows = tile.OutputRows;
             int atOnce = TileFinish.Rows / rowCount;
             for (int done = 0; done < tiles; done += atOnce)
             {
                 int count = Math.Min(atOnce, tiles - done);
                 tile.Tiles = count;
-                tile.Output = unfinished;
                 routine((VnniTileArguments*)Unsafe.AsPointer(ref tile));
-                TileFinish.Write(epilogue, unfinished, firstRow + (done * rowCount), count * rowCount, panel, Avx512VnniTile.PanelWidth, arguments.Geometry.OutChannels);
+                tile.OutputRows = unfinishedRows;
+                TileFinish.Write(epilogue, unfinished, places + (done * rowCount), count * rowCount, panel, Avx512VnniTile.PanelWidth, arguments.Geometry.OutChannels);
             }
         }
     }

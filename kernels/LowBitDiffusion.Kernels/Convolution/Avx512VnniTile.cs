@@ -155,27 +155,24 @@ internal sealed unsafe class Avx512VnniTile
     {
         _code.Remark("the output's lines");
         _code.Mov(Gpr.Rax, At(&_arguments->Output));
-        for (int row = 0; row < _rows; row++)
+        ForEachRow(&_arguments->OutputRows, (row, offset) =>
         {
-            for (int half = 0; half < _halves; half++) _code.Prefetchw(new Address(Gpr.Rax, half * 64));
-            _code.Add(Gpr.Rax, At(&_arguments->OutputStride));
-        }
+            for (int half = 0; half < _halves; half++) _code.Prefetchw(new Address(Gpr.Rax, offset, half * 64));
+        });
 
         _code.Remark("the residual's lines");
         Label noResidual = Unless(&_arguments->Residual, Gpr.Rax);
-        for (int row = 0; row < _rows; row++)
+        ForEachRow(&_arguments->ResidualRows, (row, offset) =>
         {
-            for (int half = 0; half < _halves; half++) _code.Prefetcht0(new Address(Gpr.Rax, half * 64));
-            _code.Add(Gpr.Rax, At(&_arguments->ResidualStride));
-        }
-
+            for (int half = 0; half < _halves; half++) _code.Prefetcht0(new Address(Gpr.Rax, offset, half * 64));
+        });
         _code.Bind(noResidual);
     }
 
-    /// <summary>The sums of one segment: kernel rows × runs × groups of four.</summary>
+    /// <summary>The sums of one segment: runs × groups of four.</summary>
     private void WriteSums()
     {
-        Label kernelRow = _code.NewLabel(), run = _code.NewLabel();
+        Label run = _code.NewLabel();
         ReadSegment();
         if (_nibbles) WriteLowest();
         WriteFirstSums();
@@ -184,17 +181,11 @@ internal sealed unsafe class Avx512VnniTile
         for (int row = 0; row < _rows; row++) _code.Mov(s_rows[row], new Address(Offset, row * sizeof(byte*)));
 
         // The rows take all registers but one: from here on the notes are kept in memory.
-        _code.Bind(kernelRow);
-        Copy(&_arguments->Columns, &_arguments->ColumnsLeft, via: Offset);
-        Copy(&_arguments->RowOffset, &_arguments->RunOffset, via: Offset);
         _code.Bind(run);
         WriteRun();
-        Advance(&_arguments->RunOffset, &_arguments->ColumnStep, via: Offset);
-        _code.Dec(At(&_arguments->ColumnsLeft));
+        _code.Add(At(&_arguments->Run), sizeof(ConvRun));
+        _code.Dec(At(&_arguments->RunsLeft));
         _code.Jump(Condition.NotEqual, run);
-        Advance(&_arguments->RowOffset, &_arguments->KernelRowStep, via: Offset);
-        _code.Dec(At(&_arguments->KernelRowsLeft));
-        _code.Jump(Condition.NotEqual, kernelRow);
     }
 
     /// <summary>Lowest codes: from bytes to four equal bytes in each lane.</summary>
@@ -242,15 +233,14 @@ internal sealed unsafe class Avx512VnniTile
         SegmentPlan plan;
         _code.Mov(Gpr.Rcx, At(&_arguments->Segment));
         _code.Mov32(Gpr.Rax, Field(Gpr.Rcx, &plan, &plan.Start));
-        _code.Mov(At(&_arguments->RowOffset), Gpr.Rax);
-        _code.Mov32(Gpr.Rax, Field(Gpr.Rcx, &plan, &plan.Columns));
-        _code.Mov(At(&_arguments->Columns), Gpr.Rax);
+        _code.Mov(At(&_arguments->SegmentStart), Gpr.Rax);
         _code.Mov32(Gpr.Rax, Field(Gpr.Rcx, &plan, &plan.Groups));
         _code.Add(Gpr.Rax, Gpr.Rax);
         _code.Add(Gpr.Rax, Gpr.Rax);
-        _code.Mov(At(&_arguments->RunLength), Gpr.Rax);
+        _code.Mov(At(&_arguments->PixelLength), Gpr.Rax);
         _code.Add(At(&_arguments->Segment), sizeof(SegmentPlan));
-        Copy(&_arguments->KernelRows, &_arguments->KernelRowsLeft);
+        Copy(&_arguments->Runs, &_arguments->Run);
+        Copy(&_arguments->RunCount, &_arguments->RunsLeft);
     }
 
     /// <summary>One run of consecutive input bytes: rounds of four groups, then single groups.</summary>
@@ -258,8 +248,15 @@ internal sealed unsafe class Avx512VnniTile
     {
         Label round = _code.NewLabel(), rest = _code.NewLabel(), single = _code.NewLabel(), done = _code.NewLabel();
         _code.Remark("a run");
-        _code.Mov(Offset, At(&_arguments->RunOffset));
-        _code.Add(Offset, At(&_arguments->RunLength));
+        ConvRun plan;
+        _code.Mov(Offset, At(&_arguments->Run));
+        _code.Mov(Offset, Field(Offset, &plan, &plan.Offset));
+        _code.Add(Offset, At(&_arguments->SegmentStart));
+        _code.Mov(At(&_arguments->RunOffset), Offset);
+        _code.Mov(Offset, At(&_arguments->Run));
+        _code.Mov(Offset, Field(Offset, &plan, &plan.Pixels));
+        _code.Imul(Offset, At(&_arguments->PixelLength));
+        _code.Add(Offset, At(&_arguments->RunOffset));
         _code.Mov(At(&_arguments->RunEnd), Offset);
         _code.Add(Offset, -4 * (GroupsPerRound - 1));
         _code.Mov(At(&_arguments->RoundsEnd), Offset);
@@ -365,44 +362,48 @@ internal sealed unsafe class Avx512VnniTile
         _code.Bind(noBias);
 
         Label noVector = Unless(&_arguments->ImageVectorRows, Gpr.Rax);
+        _code.Mov(Gpr.Rdx, At(&_arguments->PanelOffset));
         for (int row = 0; row < _rows; row++)
         {
             _code.Mov(Gpr.Rcx, new Address(Gpr.Rax, row * sizeof(float*)));
-            _code.Add(Gpr.Rcx, At(&_arguments->PanelOffset));
-            AddFrom(Gpr.Rcx, row);
+            AddFrom(Gpr.Rcx, Gpr.Rdx, row);
         }
 
         _code.Add(At(&_arguments->ImageVectorRows), _rows * sizeof(float*));
         _code.Bind(noVector);
 
         Label noResidual = Unless(&_arguments->Residual, Gpr.Rax);
-        for (int row = 0; row < _rows; row++)
-        {
-            AddFrom(Gpr.Rax, row);
-            _code.Add(Gpr.Rax, At(&_arguments->ResidualStride));
-        }
-
-        _code.Mov(At(&_arguments->Residual), Gpr.Rax);
+        ForEachRow(&_arguments->ResidualRows, (row, offset) => AddFrom(Gpr.Rax, offset, row));
+        _code.Add(At(&_arguments->ResidualRows), _rows * sizeof(nint));
         _code.Bind(noResidual);
 
         _code.Vpbroadcastd(Weights(0), At(&_arguments->OutputScale));
         ForEachSum((row, half) => _code.Vmulps(Value(row, half), Value(row, half), Weights(0)));
 
         _code.Mov(Gpr.Rax, At(&_arguments->Output));
-        for (int row = 0; row < _rows; row++)
+        ForEachRow(&_arguments->OutputRows, (row, offset) =>
         {
-            for (int half = 0; half < _halves; half++) _code.Vmovups(new Address(Gpr.Rax, half * 64), Value(row, half), s_channels[half]);
-            _code.Add(Gpr.Rax, At(&_arguments->OutputStride));
-        }
-
-        _code.Mov(At(&_arguments->Output), Gpr.Rax);
+            for (int half = 0; half < _halves; half++) _code.Vmovups(new Address(Gpr.Rax, offset, half * 64), Value(row, half), s_channels[half]);
+        });
+        _code.Add(At(&_arguments->OutputRows), _rows * sizeof(nint));
     }
 
-    private void AddFrom(Gpr address, int row)
+    private void AddFrom(Gpr address, Gpr offset, int row)
     {
         for (int half = 0; half < _halves; half++)
         {
-            _code.Vaddps(Value(row, half), Value(row, half), new Address(address, half * 64), s_channels[half]);
+            _code.Vaddps(Value(row, half), Value(row, half), new Address(address, offset, half * 64), s_channels[half]);
+        }
+    }
+
+    /// <summary>Writes something for each row of the tile, whose offset is read from a table into a register.</summary>
+    private void ForEachRow(void* table, Action<int, Gpr> write)
+    {
+        _code.Mov(Gpr.Rcx, At(table));
+        for (int row = 0; row < _rows; row++)
+        {
+            _code.Mov(Gpr.Rdx, new Address(Gpr.Rcx, row * sizeof(nint)));
+            write(row, Gpr.Rdx);
         }
     }
 

@@ -93,43 +93,39 @@ internal static unsafe class DotTile<TSimd, TVector, TProduct, TOperand>
         TVector lowestLow = default, lowestHigh = default;
         if (TCodesPerByte.Value == 2) (lowestLow, lowestHigh) = (TSimd.FourTimes(tile.Lowest), TSimd.FourTimes(tile.Lowest + (TSimd.Bytes / 4)));
         byte* codes = tile.Codes;
-        nint length = (nint)tile.Groups * 4;
-        for (int row = 0; row < tile.KernelRows; row++)
+        for (int run = 0; run < tile.RunCount; run++)
         {
-            for (int column = 0; column < tile.Columns; column++)
+            nint offset = tile.Offset + tile.Runs[run].Offset, length = tile.Runs[run].Pixels * tile.Groups * 4;
+            byte* a0 = tile.Rows[0] + offset;
+            byte* a1 = TRows.Value > 1 ? tile.Rows[1] + offset : null;
+            byte* a2 = TRows.Value > 2 ? tile.Rows[2] + offset : null;
+            byte* a3 = TRows.Value > 3 ? tile.Rows[3] + offset : null;
+            byte* a4 = TRows.Value > 4 ? tile.Rows[4] + offset : null;
+            byte* a5 = TRows.Value > 5 ? tile.Rows[5] + offset : null;
+            byte* a6 = TRows.Value > 6 ? tile.Rows[6] + offset : null;
+            byte* a7 = TRows.Value > 7 ? tile.Rows[7] + offset : null;
+            for (nint k = 0; k < length; k += 4, codes += 2 * TSimd.Bytes / TCodesPerByte.Value)
             {
-                nint offset = tile.Offset + (row * tile.KernelRowStep) + (column * tile.ColumnStep);
-                byte* a0 = tile.Rows[0] + offset;
-                byte* a1 = TRows.Value > 1 ? tile.Rows[1] + offset : null;
-                byte* a2 = TRows.Value > 2 ? tile.Rows[2] + offset : null;
-                byte* a3 = TRows.Value > 3 ? tile.Rows[3] + offset : null;
-                byte* a4 = TRows.Value > 4 ? tile.Rows[4] + offset : null;
-                byte* a5 = TRows.Value > 5 ? tile.Rows[5] + offset : null;
-                byte* a6 = TRows.Value > 6 ? tile.Rows[6] + offset : null;
-                byte* a7 = TRows.Value > 7 ? tile.Rows[7] + offset : null;
-                for (nint k = 0; k < length; k += 4, codes += 2 * TSimd.Bytes / TCodesPerByte.Value)
+                TVector low = TSimd.Load(codes), high;
+                if (TCodesPerByte.Value == 2)
                 {
-                    TVector low = TSimd.Load(codes), high;
-                    if (TCodesPerByte.Value == 2)
-                    {
-                        high = TSimd.AddBytes(TSimd.HighNibbles(low), lowestHigh);
-                        low = TSimd.AddBytes(TSimd.LowNibbles(low), lowestLow);
-                    }
-                    else
-                    {
-                        high = TSimd.Load(codes + TSimd.Bytes);
-                    }
-
-                    TOperand w0 = TProduct.Codes(low), w1 = TProduct.Codes(high);
-                    Add(a0 + k, w0, w1, ref s00, ref s01);
-                    if (TRows.Value > 1) Add(a1 + k, w0, w1, ref s10, ref s11);
-                    if (TRows.Value > 2) Add(a2 + k, w0, w1, ref s20, ref s21);
-                    if (TRows.Value > 3) Add(a3 + k, w0, w1, ref s30, ref s31);
-                    if (TRows.Value > 4) Add(a4 + k, w0, w1, ref s40, ref s41);
-                    if (TRows.Value > 5) Add(a5 + k, w0, w1, ref s50, ref s51);
-                    if (TRows.Value > 6) Add(a6 + k, w0, w1, ref s60, ref s61);
-                    if (TRows.Value > 7) Add(a7 + k, w0, w1, ref s70, ref s71);
+                    high = TSimd.AddBytes(TSimd.HighNibbles(low), lowestHigh);
+                    low = TSimd.AddBytes(TSimd.LowNibbles(low), lowestLow);
                 }
+                else
+                {
+                    high = TSimd.Load(codes + TSimd.Bytes);
+                }
+
+                TOperand w0 = TProduct.Codes(low), w1 = TProduct.Codes(high);
+                Add(a0 + k, w0, w1, ref s00, ref s01);
+                if (TRows.Value > 1) Add(a1 + k, w0, w1, ref s10, ref s11);
+                if (TRows.Value > 2) Add(a2 + k, w0, w1, ref s20, ref s21);
+                if (TRows.Value > 3) Add(a3 + k, w0, w1, ref s30, ref s31);
+                if (TRows.Value > 4) Add(a4 + k, w0, w1, ref s40, ref s41);
+                if (TRows.Value > 5) Add(a5 + k, w0, w1, ref s50, ref s51);
+                if (TRows.Value > 6) Add(a6 + k, w0, w1, ref s60, ref s61);
+                if (TRows.Value > 7) Add(a7 + k, w0, w1, ref s70, ref s71);
             }
         }
 

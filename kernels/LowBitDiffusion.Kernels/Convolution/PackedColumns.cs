@@ -8,7 +8,7 @@ namespace LowBitDiffusion.Kernels.Convolution;
 ///   bases          [segments][columns]                 nibbles: lowest + 128 in each byte of a word
 /// </code>
 /// Codes of up to four bits and their zero lie within 15 of each other in every channel and segment, and so fit nibbles.
-/// K runs over segments, kernel rows, runs of consecutive input bytes and words of a run, of which the last is filled up with zeros (<see cref="WordWalk"/>).
+/// K runs over segments, kernel rows, kernel columns and words of a pixel, of which the last is filled up with zeros (<see cref="WordWalk"/>).
 /// </summary>
 internal sealed class PackedColumns
 {
@@ -63,20 +63,15 @@ internal sealed class PackedColumns
         for (int s = 0; s < Plan.Segments.Length; s++)
         {
             SegmentPlan segment = Plan.Segments[s];
-            for (int row = 0; row < shape.KernelHeight; row++)
+            for (int tap = 0; tap < shape.Taps; tap++)
             {
-                for (int run = 0; run < segment.Columns; run++)
+                for (int word = 0; word < segment.Groups; word++, at += columns)
                 {
-                    for (int word = 0; word < segment.Groups; word++, at += columns)
+                    for (int i = 4 * word; i < Math.Min(4 * word + 4, segment.Length); i++)
                     {
-                        for (int i = 4 * word; i < Math.Min(4 * word + 4, segment.Length); i++)
-                        {
-                            // A run of all channels goes over the columns of the kernel.
-                            int tap = (row * shape.KernelWidth) + run + (i / shape.InChannels), channel = segment.Start + (i % shape.InChannels);
-                            sbyte code = filter[(channel * shape.Taps) + tap];
-                            Words[at] |= (uint)(byte)code << (8 * (i % 4));
-                            Sums[(s * columns) + column] += code;
-                        }
+                        sbyte code = filter[((segment.Start + i) * shape.Taps) + tap];
+                        Words[at] |= (uint)(byte)code << (8 * (i % 4));
+                        Sums[(s * columns) + column] += code;
                     }
                 }
             }

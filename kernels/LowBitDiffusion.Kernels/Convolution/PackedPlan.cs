@@ -1,22 +1,17 @@
 namespace LowBitDiffusion.Kernels.Convolution;
 
 /// <summary>
-/// One segment as a kernel walks it: for each kernel row, <see cref="Columns"/> runs of <see cref="Length"/> consecutive input bytes.
-/// A segment of all channels has one run per kernel row (neighbouring pixels touch), any other has one per kernel position.
-/// Assembled kernels read it in memory.
+/// One segment as a kernel walks it: for each pixel under the kernel (<see cref="ConvWalk"/>), <see cref="Length"/> consecutive input bytes. Assembled kernels read it in memory.
 /// </summary>
-internal readonly struct SegmentPlan(int start, int columns, int length, int firstGroup)
+internal readonly struct SegmentPlan(int start, int length, int firstGroup)
 {
-    /// <summary>First channel: offset of the first run from the pixel.</summary>
+    /// <summary>First channel: offset from the pixel.</summary>
     public readonly int Start = start;
 
-    /// <summary>Runs in a kernel row, one pixel apart.</summary>
-    public readonly int Columns = columns;
-
-    /// <summary>Bytes of a run.</summary>
+    /// <summary>Bytes of a pixel.</summary>
     public readonly int Length = length;
 
-    /// <summary>Groups of four bytes of a run, the last filled up with zero weights.</summary>
+    /// <summary>Groups of four bytes of a pixel, the last filled up with zero weights.</summary>
     public readonly int Groups = (length + 3) / 4;
 
     /// <summary>Groups of the panel before this segment.</summary>
@@ -24,7 +19,7 @@ internal readonly struct SegmentPlan(int start, int columns, int length, int fir
 }
 
 /// <summary>
-/// Where everything lies in packed weights. With panels of P output channels, K running over segments, kernel rows, runs and groups of four:
+/// Where everything lies in packed weights. With panels of P output channels, K running over segments, kernel rows, kernel columns and groups of four:
 /// <code>
 ///   codes         sbyte [N/P][K/4][P][4]               one byte a code
 ///             or  byte  [N/P][K/4][P/2][4]             nibbles: low half channel c, high half channel c + P/2
@@ -51,18 +46,16 @@ internal sealed class PackedPlan
                 throw new ArgumentException($"segment {s} sums {(long)count * shape.Taps} terms, more than {QuantizedConvKernel.MaxDepth} may overflow");
             }
 
-            bool whole = count == shape.InChannels;
-            int columns = whole ? 1 : shape.KernelWidth;
-            int length = whole ? count * shape.KernelWidth : count;
-            Segments[s] = new SegmentPlan(start, columns, length, group);
+            Segments[s] = new SegmentPlan(start, count, group);
             channel = checked(start + count);
-            group += shape.KernelHeight * columns * Segments[s].Groups;
+            group += shape.Taps * Segments[s].Groups;
         }
 
         if (channel != shape.InChannels) throw new ArgumentException($"the segments hold {channel} of {shape.InChannels} input channels");
         Ranges = ranges;
         Groups = group;
         Nibbles = nibbles;
+        JoinsPixels = ranges.Length == 1 && shape.InChannels % 4 == 0;
         Panels = (shape.OutChannels + panelWidth - 1) / panelWidth;
         PaddedChannels = Panels * panelWidth;
         PanelBytes = (nint)group * panelWidth * 4 / (Nibbles ? 2 : 1);
@@ -81,6 +74,9 @@ internal sealed class PackedPlan
     internal int Groups { get; }
 
     internal bool Nibbles { get; }
+
+    /// <summary>Whether the groups of a pixel end where those of the pixel behind it in memory begin, so that both are one run.</summary>
+    internal bool JoinsPixels { get; }
 
     internal int Panels { get; }
 

@@ -128,7 +128,7 @@ public sealed unsafe class PackedWeights : IDisposable
             for (int s = 0; s < Plan.Segments.Length; s++)
             {
                 SegmentPlan plan = Plan.Segments[s];
-                Span<sbyte> segment = new(row + (plan.FirstGroup * 4), Shape.KernelHeight * plan.Columns * plan.Groups * 4);
+                Span<sbyte> segment = new(row + (plan.FirstGroup * 4), Shape.Taps * plan.Groups * 4);
                 WeightSums(s)[o] = Sum(segment);
                 if (!Plan.Nibbles) continue;
                 sbyte least = lowest[(s * Shape.OutChannels) + o];
@@ -147,7 +147,7 @@ public sealed unsafe class PackedWeights : IDisposable
         Matrices.Transpose((float*)rows, Plan.Groups, lanes, Plan.Groups, (float*)Codes(panel, 0), lanes);
     }
 
-    /// <summary>One output channel's codes, run after run; what fills up the last group of a run stays as it is.</summary>
+    /// <summary>One output channel's codes, pixel after pixel; what fills up the last group of a pixel stays as it is.</summary>
     private void Order(ReadOnlySpan<sbyte> filter, sbyte* row)
     {
         int taps = Shape.Taps;
@@ -159,10 +159,7 @@ public sealed unsafe class PackedWeights : IDisposable
                 (int start, int count) = Plan.Ranges[s];
                 for (int tap = 0; tap < taps; tap++)
                 {
-                    // The taps of a kernel row are one run, or one each.
-                    (int y, int x) = Math.DivRem(tap, Shape.KernelWidth);
-                    int run = plan.Columns == 1 ? y : tap, within = plan.Columns == 1 ? x * count : 0;
-                    sbyte* to = row + (((nint)plan.FirstGroup + ((nint)run * plan.Groups)) * 4) + within, from = source + ((nint)start * taps) + tap;
+                    sbyte* to = row + (((nint)plan.FirstGroup + ((nint)tap * plan.Groups)) * 4), from = source + ((nint)start * taps) + tap;
                     if (taps == 1) new Span<sbyte>(from, count).CopyTo(new Span<sbyte>(to, count));
                     else for (nint c = 0; c < count; c++) to[c] = from[c * taps];
                 }

@@ -12,22 +12,16 @@ internal unsafe struct SumTile
     /// <summary>How many rows.</summary>
     public int RowCount;
 
-    /// <summary>Offset of the first run from the pixel.</summary>
+    /// <summary>Offset of the segment from the pixel.</summary>
     public nint Offset;
 
-    /// <summary>Kernel rows.</summary>
-    public int KernelRows;
+    /// <summary>Runs of pixels under the kernel.</summary>
+    public ConvRun* Runs;
 
-    /// <summary>Distance of the kernel rows in bytes.</summary>
-    public nint KernelRowStep;
+    /// <summary>How many runs.</summary>
+    public int RunCount;
 
-    /// <summary>Runs in a kernel row.</summary>
-    public int Columns;
-
-    /// <summary>Distance of the runs in bytes.</summary>
-    public nint ColumnStep;
-
-    /// <summary>Groups of four in a run.</summary>
+    /// <summary>Groups of four in a pixel.</summary>
     public int Groups;
 
     /// <summary>Packed codes of the segment in this panel.</summary>
@@ -79,33 +73,37 @@ internal abstract unsafe class PanelQuantizedConv : QuantizedConvKernel
         {
             (int firstRow, int rowEnd, int firstPanel, int panelEnd) = schedule[index];
             byte** rows = stackalloc byte*[TileSchedule.MaxBlockRows];
-            TileSchedule.RowPointers(arguments.Geometry, arguments.Input, firstRow, rowEnd, rows);
+            int* places = stackalloc int[TileSchedule.MaxBlockRows];
+            arguments.Walk.Locate(arguments.Input, firstRow, rowEnd, rows, places);
             int width = kernel.PanelWidth;
             int* sums = stackalloc int[kernel.RowsPerTile * width];
             float* values = stackalloc float[kernel.RowsPerTile * width];
-            int tiles = (rowEnd - firstRow + kernel.RowsPerTile - 1) / kernel.RowsPerTile;
             for (int panel = firstPanel; panel < panelEnd; panel++)
             {
-                for (int tile = 0; tile < tiles; tile++)
+                foreach (ConvPhase phase in arguments.Walk.Phases)
                 {
-                    // Tiles of one block are as even as can be: 13 rows are 7 + 6, not 12 + 1.
-                    int from = (int)((long)(rowEnd - firstRow) * tile / tiles), to = (int)((long)(rowEnd - firstRow) * (tile + 1) / tiles);
-                    RunTile(rows + from, firstRow + from, to - from, panel, sums, values);
+                    int first = Math.Max(firstRow, phase.FirstRow), count = Math.Min(rowEnd, phase.RowEnd) - first, tiles = (count + kernel.RowsPerTile - 1) / kernel.RowsPerTile;
+                    for (int tile = 0; tile < tiles; tile++)
+                    {
+                        // Tiles of one block are as even as can be: 13 rows are 7 + 6, not 12 + 1.
+                        int from = (int)((long)count * tile / tiles), to = (int)((long)count * (tile + 1) / tiles), at = first - firstRow + from;
+                        RunTile(phase, rows + at, places + at, to - from, panel, sums, values);
+                    }
                 }
             }
         }
 
-        private void RunTile(byte** rows, int firstRow, int rowCount, int panel, int* sums, float* values)
+        private void RunTile(ConvPhase phase, byte** rows, int* places, int rowCount, int panel, int* sums, float* values)
         {
             PackedWeights weights = arguments.Weights;
+            bool joined = weights.Plan.JoinsPixels;
             int width = kernel.PanelWidth;
             SumTile tile = new()
             {
                 Rows = rows,
                 RowCount = rowCount,
-                KernelRows = arguments.Geometry.KernelHeight,
-                KernelRowStep = (nint)arguments.Geometry.Width * arguments.Geometry.Channels,
-                ColumnStep = arguments.Geometry.Channels,
+                Runs = phase.PinnedRuns(joined),
+                RunCount = phase.Runs(joined).Length,
                 MaxMagnitude = weights.MaxMagnitude,
                 Sums = sums,
             };
@@ -113,7 +111,6 @@ internal abstract unsafe class PanelQuantizedConv : QuantizedConvKernel
             {
                 SegmentPlan plan = weights.Plan.Segments[s];
                 tile.Offset = plan.Start;
-                tile.Columns = plan.Columns;
                 tile.Groups = plan.Groups;
                 tile.Codes = weights.Codes(panel, s);
                 tile.Lowest = weights.FourBit ? weights.Lowest(s) + (panel * width) : null;
@@ -130,11 +127,11 @@ internal abstract unsafe class PanelQuantizedConv : QuantizedConvKernel
             for (int r = 0; r < rowCount; r++)
             {
                 float* row = values + (r * width);
-                float* output = finish ? row : arguments.Epilogue.Output + ((firstRow + r) * arguments.Epilogue.OutputStride) + firstChannel;
-                TileEpilogue.Store(row, arguments.Epilogue, firstRow + r, (firstRow + r) / imageRows, firstChannel, channels, output);
+                float* output = finish ? row : arguments.Epilogue.Output + (places[r] * arguments.Epilogue.OutputStride) + firstChannel;
+                TileEpilogue.Store(row, arguments.Epilogue, places[r], places[r] / imageRows, firstChannel, channels, output);
             }
 
-            if (finish) TileFinish.Write(arguments.Epilogue, values, firstRow, rowCount, panel, width, arguments.Geometry.OutChannels);
+            if (finish) TileFinish.Write(arguments.Epilogue, values, places, rowCount, panel, width, arguments.Geometry.OutChannels);
         }
     }
 }

@@ -71,7 +71,7 @@ public abstract unsafe class QuantizedConvKernel
     public void Run(WorkerPool pool, in QuantizedConvArguments arguments)
     {
         PackedWeights weights = arguments.Weights;
-        ConvGeometry geometry = arguments.Geometry;
+        ConvGeometry geometry = arguments.Walk.Geometry;
         if (!ReferenceEquals(weights.Kernel, this)) throw new ArgumentException($"the weights were packed by {weights.Kernel.Name}, not by {Name}");
         ConvWeightShape expected = weights.Shape;
         ConvWeightShape found = new(geometry.OutChannels, geometry.Channels, geometry.KernelHeight, geometry.KernelWidth);

@@ -27,12 +27,10 @@ internal sealed unsafe class ScalarQuantizedConv : QuantizedConvKernel
             ConvEpilogue epilogue = arguments.Epilogue;
             (int image, int pixel) = Math.DivRem(row, geometry.OutHeight * geometry.OutWidth);
             (int y, int x) = Math.DivRem(pixel, geometry.OutWidth);
-            byte* corner = arguments.Input
-                + (((((nint)image * geometry.Height) + (y * geometry.Stride)) * geometry.Width) + (x * geometry.Stride)) * geometry.Channels;
             float* pair = stackalloc float[2];
             for (int o = 0; o < geometry.OutChannels; o++)
             {
-                float value = Value(corner, o);
+                float value = Value(image, y, x, o);
                 if (epilogue.Bias != null) value += epilogue.Bias[o];
                 if (epilogue.ImageVector != null) value += epilogue.ImageVector[(image * epilogue.ImageVectorStride) + o];
                 if (epilogue.Residual != null) value += epilogue.Residual[(row * epilogue.ResidualStride) + o];
@@ -44,17 +42,17 @@ internal sealed unsafe class ScalarQuantizedConv : QuantizedConvKernel
                 }
 
                 pair[o % 2] = value;
-                if (o % 2 == 1 || o + 1 == geometry.OutChannels) TileFinish.Write(epilogue, pair, row, 1, o / 2, 2, geometry.OutChannels);
+                if (o % 2 == 1 || o + 1 == geometry.OutChannels) TileFinish.Write(epilogue, pair, &row, 1, o / 2, 2, geometry.OutChannels);
             }
         }
 
-        private float Value(byte* corner, int o)
+        private float Value(int image, int y, int x, int o)
         {
             PackedWeights weights = arguments.Weights;
             float value = 0;
             for (int s = 0; s < weights.Plan.Segments.Length; s++)
             {
-                int centred = Sum(corner, o, s) - (arguments.InputZeroPoints[s] * weights.WeightSums(s)[o]);
+                int centred = Sum(image, y, x, o, s) - (arguments.InputZeroPoints[s] * weights.WeightSums(s)[o]);
                 float term = centred * (arguments.InputScales[s] * weights.Scales(s)[o]);
                 value = s == 0 ? term : value + term;
             }
@@ -62,7 +60,7 @@ internal sealed unsafe class ScalarQuantizedConv : QuantizedConvKernel
             return value;
         }
 
-        private int Sum(byte* corner, int o, int s)
+        private int Sum(int image, int y, int x, int o, int s)
         {
             ConvGeometry geometry = arguments.Geometry;
             PackedWeights weights = arguments.Weights;
@@ -73,15 +71,15 @@ internal sealed unsafe class ScalarQuantizedConv : QuantizedConvKernel
             int sum = 0;
             for (int r = 0; r < geometry.KernelHeight; r++)
             {
-                for (int c = 0; c < plan.Columns; c++)
+                for (int c = 0; c < geometry.KernelWidth; c++)
                 {
-                    byte* run = corner + ((((nint)r * geometry.Width) + c) * geometry.Channels) + plan.Start;
+                    byte* pixel = arguments.Input + geometry.Pixel(image, (y * geometry.Stride) + r, (x * geometry.Stride) + c) + plan.Start;
                     for (int j = 0; j < plan.Length; j += 4, group += nibbles ? 4 : 8)
                     {
                         for (int i = 0; i < Math.Min(4, plan.Length - j); i++)
                         {
                             int weight = nibbles ? lowest + ((group[i] >> (4 * lane)) & 15) : (sbyte)group[(4 * lane) + i];
-                            sum += run[j + i] * weight;
+                            sum += pixel[j + i] * weight;
                         }
                     }
                 }

@@ -20,18 +20,19 @@ internal static unsafe class TileFinish
     /// <summary>Finishes rows of one panel.</summary>
     /// <param name="epilogue">What is to be done.</param>
     /// <param name="values">Rows of a panel's width, finished up to the output factor.</param>
-    /// <param name="firstRow">First row of the output.</param>
+    /// <param name="places">For each row, which of the output's it is.</param>
     /// <param name="rows">How many rows.</param>
     /// <param name="panel">Which panel.</param>
     /// <param name="width">Output channels of a panel.</param>
     /// <param name="outChannels">Output channels of the layer.</param>
-    internal static void Write(in ConvEpilogue epilogue, float* values, int firstRow, int rows, int panel, int width, int outChannels)
+    internal static void Write(in ConvEpilogue epilogue, float* values, int* places, int rows, int panel, int width, int outChannels)
     {
         int produced = epilogue.Gated ? width / 2 : width, first = panel * produced;
         Block block = new()
         {
             Values = values,
             Width = width,
+            Places = places,
             Rows = rows,
             Channels = Math.Min(produced, (epilogue.Gated ? outChannels / 2 : outChannels) - first),
             Gate = width / 2,
@@ -44,10 +45,9 @@ internal static unsafe class TileFinish
                 MaxCode = epilogue.MaxCode,
             },
         };
-        nint offset = (firstRow * epilogue.OutputStride) + first;
-        if (epilogue.Codes == null) Run<Floats, float>(epilogue, block, epilogue.Output + offset);
-        else if (epilogue.InverseScales == null) Run<UniformCodes, byte>(epilogue, block, epilogue.Codes + offset);
-        else Run<ChannelCodes, byte>(epilogue, block, epilogue.Codes + offset);
+        if (epilogue.Codes == null) Run<Floats, float>(epilogue, block, epilogue.Output + first);
+        else if (epilogue.InverseScales == null) Run<UniformCodes, byte>(epilogue, block, epilogue.Codes + first);
+        else Run<ChannelCodes, byte>(epilogue, block, epilogue.Codes + first);
     }
 
     private static void Run<TDestination, TElement>(in ConvEpilogue epilogue, in Block block, TElement* output)
@@ -60,6 +60,7 @@ internal static unsafe class TileFinish
     private struct Block
     {
         public float* Values;
+        public int* Places;
         public int Width, Rows, Channels, Gate;
         public nint Stride;
         public StagingRange Range;
@@ -111,15 +112,16 @@ internal static unsafe class TileFinish
         private static void Rows<TSimd, TVector, TValue>(Block block, TElement* output) where TSimd : struct, ISimd<TVector> where TVector : struct where TValue : struct, IValue
         {
             float* values = block.Values;
-            for (int row = 0; row < block.Rows; row++, values += block.Width, output += block.Stride)
+            for (int row = 0; row < block.Rows; row++, values += block.Width)
             {
+                TElement* target = output + (block.Places[row] * block.Stride);
                 int c = 0;
                 for (; c <= block.Channels - TSimd.Count; c += TSimd.Count)
                 {
-                    TDestination.Store<TSimd, TVector>(block.Range, c, output, TValue.Invoke<TSimd, TVector>(values + c, block.Gate));
+                    TDestination.Store<TSimd, TVector>(block.Range, c, target, TValue.Invoke<TSimd, TVector>(values + c, block.Gate));
                 }
 
-                for (; c < block.Channels; c++) TDestination.Store<Simd1, float>(block.Range, c, output, TValue.Invoke<Simd1, float>(values + c, block.Gate));
+                for (; c < block.Channels; c++) TDestination.Store<Simd1, float>(block.Range, c, target, TValue.Invoke<Simd1, float>(values + c, block.Gate));
             }
         }
     }

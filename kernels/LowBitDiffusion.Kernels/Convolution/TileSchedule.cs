@@ -1,7 +1,7 @@
 namespace LowBitDiffusion.Kernels.Convolution;
 
 /// <summary>How a convolution is cut into pieces of parallel work: row blocks × ranges of panels.</summary>
-internal readonly unsafe struct TileSchedule
+internal readonly struct TileSchedule
 {
     /// <summary>Most rows of a block: their pointers lie on the stack.</summary>
     internal const int MaxBlockRows = 512;
@@ -66,22 +66,5 @@ internal readonly unsafe struct TileSchedule
         }
 
         return best;
-    }
-
-    /// <summary>Writes the address of the first input pixel of each output row.</summary>
-    internal static void RowPointers(in ConvGeometry geometry, byte* input, int firstRow, int rowEnd, byte** rows)
-    {
-        (int image, int pixel) = Math.DivRem(firstRow, geometry.OutHeight * geometry.OutWidth);
-        (int y, int x) = Math.DivRem(pixel, geometry.OutWidth);
-        for (int row = firstRow; row < rowEnd; row++)
-        {
-            nint position = ((((nint)image * geometry.Height) + (y * geometry.Stride)) * geometry.Width) + (x * geometry.Stride);
-            *rows++ = input + (position * geometry.Channels);
-            if (++x < geometry.OutWidth) continue;
-            x = 0;
-            if (++y < geometry.OutHeight) continue;
-            y = 0;
-            image++;
-        }
     }
 }

@@ -4,8 +4,8 @@ namespace LowBitDiffusion.Kernels.Convolution;
 internal unsafe struct VnniTileArguments
 {
     /// <summary>
-    /// For each row of all tiles, its first input pixel. Advances with the tiles, as do <see cref="Residual"/>, <see cref="Output"/> and
-    /// <see cref="ImageVectorRows"/>.
+    /// For each row of all tiles, its first input pixel. Advances with the tiles, as do <see cref="ImageVectorRows"/>, <see cref="ResidualRows"/> and
+    /// <see cref="OutputRows"/>.
     /// </summary>
     public byte** Rows;
 
@@ -21,14 +21,11 @@ internal unsafe struct VnniTileArguments
     /// <summary>At least 1.</summary>
     public nint SegmentCount;
 
-    /// <summary>Rows of the convolution's kernel.</summary>
-    public nint KernelRows;
+    /// <summary>What lies under the convolution's kernel.</summary>
+    public ConvRun* Runs;
 
-    /// <summary>Distance of the kernel rows in the input, in bytes.</summary>
-    public nint KernelRowStep;
-
-    /// <summary>Distance of the pixels of the input in bytes.</summary>
-    public nint ColumnStep;
+    /// <summary>At least 1.</summary>
+    public nint RunCount;
 
     /// <summary>Σ w of the panel's channels in the first segment.</summary>
     public int* WeightSums;
@@ -60,20 +57,20 @@ internal unsafe struct VnniTileArguments
     /// <summary>Offset of the panel in a row of an image vector, in bytes.</summary>
     public nint PanelOffset;
 
-    /// <summary>Where the residual of the first row's panel begins, or null.</summary>
+    /// <summary>Where the residual's panel begins, or null.</summary>
     public float* Residual;
 
-    /// <summary>In bytes.</summary>
-    public nint ResidualStride;
+    /// <summary>For each row, where it lies behind that, in bytes.</summary>
+    public nint* ResidualRows;
 
     /// <summary>The factor, in the low four bytes.</summary>
     public nint OutputScale;
 
-    /// <summary>Where the first row's panel goes.</summary>
+    /// <summary>Where the output's panel begins.</summary>
     public float* Output;
 
-    /// <summary>In bytes.</summary>
-    public nint OutputStride;
+    /// <summary>For each row, where it goes behind that, in bytes.</summary>
+    public nint* OutputRows;
 
     /// <summary>One bit for each of the panel's 32 channels that exists.</summary>
     public nint Channels;
@@ -86,12 +83,11 @@ internal unsafe struct VnniTileArguments
     public sbyte* SegmentLowest;
     public byte* SegmentZeroPoint;
     public float* SegmentInputScale;
-    public nint KernelRowsLeft;
-    public nint ColumnsLeft;
-    public nint Columns;
-    public nint RowOffset;
+    public nint SegmentStart;
+    public nint PixelLength;
+    public ConvRun* Run;
+    public nint RunsLeft;
     public nint RunOffset;
-    public nint RunLength;
     public nint RunEnd;
     public nint RoundsEnd;
 }

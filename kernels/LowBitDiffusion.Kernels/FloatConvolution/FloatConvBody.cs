@@ -13,8 +13,7 @@ namespace LowBitDiffusion.Kernels.FloatConvolution;
 ///       for each tile of 8 pixels of the block     sums wait in a stack buffer of block × 32 between the chunks
 ///     epilogue over the sums
 /// </code>
-/// A chunk is a stretch of one kernel row, or several whole kernel rows. Pieces follow each other along the pixels first, so that threads share a group's
-/// panels.
+/// A chunk is a stretch of K, whatever runs of the image it goes through (<see cref="ConvWalk"/>). Pieces follow each other along the pixels first, so that threads share a group's panels.
 /// </summary>
 [SkipLocalsInit]
 internal readonly unsafe struct FloatConvBody<TSimd, TVector> : IParallelBody where TSimd : struct, ISimd<TVector> where TVector : struct
@@ -24,7 +23,7 @@ internal readonly unsafe struct FloatConvBody<TSimd, TVector> : IParallelBody wh
     private const int GroupBytes = 512 << 10;
     private const int PiecesPerThread = 4;
 
-    private readonly ConvGeometry _geometry;
+    private readonly ConvWalk _walk;
     private readonly float* _input;
     private readonly float* _weights;
     private readonly ConvEpilogue _epilogue;
@@ -33,9 +32,10 @@ internal readonly unsafe struct FloatConvBody<TSimd, TVector> : IParallelBody wh
     private readonly int _panels;
     private readonly int _group;
 
-    public FloatConvBody(in ConvGeometry geometry, float* input, float* weights, in ConvEpilogue epilogue, int threads)
+    public FloatConvBody(ConvWalk walk, float* input, float* weights, in ConvEpilogue epilogue, int threads)
     {
-        _geometry = geometry;
+        ConvGeometry geometry = walk.Geometry;
+        _walk = walk;
         _input = input;
         _weights = weights;
         _epilogue = epilogue;
@@ -56,64 +56,71 @@ internal readonly unsafe struct FloatConvBody<TSimd, TVector> : IParallelBody wh
     /// <inheritdoc/>
     public void Run(int index)
     {
+        ConvGeometry geometry = _walk.Geometry;
         int block = index % _blocks, firstPanel = index / _blocks * _group, lastPanel = Math.Min(firstPanel + _group, _panels);
-        int firstRow = block * _block, rows = Math.Min(_block, _geometry.Rows - firstRow);
+        int firstRow = block * _block, rowEnd = Math.Min(firstRow + _block, geometry.Rows);
 
         float** pixels = stackalloc float*[MaxBlock];
-        PixelRows.Locate(_geometry, _input, firstRow, rows, pixels);
+        int* places = stackalloc int[MaxBlock];
+        _walk.Locate(_input, firstRow, rowEnd, pixels, places);
 
         byte* buffer = stackalloc byte[MaxBlock * 2 * 16 * sizeof(float) + 64];
         float* sums = (float*)(((nint)buffer + 63) & ~63);
         for (int panel = firstPanel; panel < lastPanel; panel++)
         {
-            int vectors = Panels.Vectors(panel, _geometry.OutChannels, TSimd.Count);
-            MultiplyPanel(pixels, rows, panel, vectors, sums);
-            int width = vectors * TSimd.Count, column = panel * 2 * TSimd.Count, columns = Math.Min(width, _geometry.OutChannels - column);
-            int done = Finish<TSimd, TVector>(sums, firstRow, rows, width, column, 0, columns);
-            if (done < columns) Finish<Simd1, float>(sums, firstRow, rows, width, column, done, columns);
+            int vectors = Panels.Vectors(panel, geometry.OutChannels, TSimd.Count);
+            int width = vectors * TSimd.Count, column = panel * 2 * TSimd.Count, columns = Math.Min(width, geometry.OutChannels - column);
+            foreach (ConvPhase phase in _walk.Phases)
+            {
+                int first = Math.Max(firstRow, phase.FirstRow), rows = Math.Min(rowEnd, phase.RowEnd) - first;
+                if (rows > 0) MultiplyPanel(phase.Runs(joined: true), pixels + (first - firstRow), rows, panel, vectors, sums + ((first - firstRow) * width));
+            }
+
+            int done = Finish<TSimd, TVector>(sums, places, rowEnd - firstRow, width, column, 0, columns);
+            if (done < columns) Finish<Simd1, float>(sums, places, rowEnd - firstRow, width, column, done, columns);
         }
     }
 
-
-    private void MultiplyPanel(float** pixels, int rows, int panel, int vectors, float* sums)
+    private void MultiplyPanel(ReadOnlySpan<ConvRun> runs, float** pixels, int rows, int panel, int vectors, float* sums)
     {
-        int tile = MatrixTile<TSimd, TVector>.MaxRows, width = vectors * TSimd.Count;
-        float* weights = _weights + (nint)panel * 2 * TSimd.Count * _geometry.Depth;
-        nint kernelRowStride = (nint)_geometry.Width * _geometry.Channels;
-        int kernelRow = _geometry.KernelWidth * _geometry.Channels, chunk = ChunkBytes / (width * sizeof(float));
-        int wholeRows = Math.Clamp(chunk / kernelRow, 1, _geometry.KernelHeight), part = Math.Min(chunk, kernelRow);
+        int tile = MatrixTile<TSimd, TVector>.MaxRows, width = vectors * TSimd.Count, channels = _walk.Geometry.Channels, chunk = ChunkBytes / (width * sizeof(float));
+        float* weights = _weights + (nint)panel * 2 * TSimd.Count * _walk.Geometry.Depth;
+        MatrixRun* stretch = stackalloc MatrixRun[runs.Length];
+        nint within = 0;
         bool accumulate = false;
-        for (int y = 0; y < _geometry.KernelHeight; y += wholeRows)
+        for (int run = 0; run < runs.Length;)
         {
-            int segments = Math.Min(wholeRows, _geometry.KernelHeight - y);
-            for (int start = 0; start < kernelRow; start += part)
+            int count = 0, left = chunk;
+            for (; run < runs.Length && left > 0; count++)
             {
-                int run = Math.Min(part, kernelRow - start);
-                for (int row = 0; row < rows; row += tile)
-                {
-                    MatrixTile<TSimd, TVector>.Multiply(
-                        Math.Min(tile, rows - row), vectors, pixels + row, y * kernelRowStride + start, segments, kernelRowStride, run,
-                        weights, sums + row * width, width, accumulate);
-                }
-
-                weights += (nint)segments * run * width;
-                accumulate = true;
+                int rest = (int)((runs[run].Pixels * channels) - within), taken = Math.Min(rest, left);
+                stretch[count] = new MatrixRun(runs[run].Offset + within, taken);
+                left -= taken;
+                (run, within) = taken == rest ? (run + 1, 0) : (run, within + taken);
             }
+
+            for (int row = 0; row < rows; row += tile)
+            {
+                MatrixTile<TSimd, TVector>.Multiply(Math.Min(tile, rows - row), vectors, pixels + row, stretch, count, weights, sums + row * width, width, accumulate);
+            }
+
+            weights += (nint)(chunk - left) * width;
+            accumulate = true;
         }
     }
 
     /// <summary>The lines of <see cref="ConvEpilogue"/>, in whole vectors of columns from <paramref name="start"/> on; returns the first column that is
     /// left.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private int Finish<TLanes, TValue>(float* sums, int firstRow, int rows, int width, int firstColumn, int start, int columns)
+    private int Finish<TLanes, TValue>(float* sums, int* places, int rows, int width, int firstColumn, int start, int columns)
         where TLanes : struct, ISimd<TValue> where TValue : struct
     {
-        int end = start + (columns - start) / TLanes.Count * TLanes.Count, pixelsPerImage = _geometry.OutHeight * _geometry.OutWidth;
+        int end = start + (columns - start) / TLanes.Count * TLanes.Count, pixelsPerImage = _walk.Geometry.OutHeight * _walk.Geometry.OutWidth;
         float* bias = _epilogue.Bias == null ? null : _epilogue.Bias + firstColumn;
         TValue scale = TLanes.Create(_epilogue.OutputScale);
         for (int i = 0; i < rows; i++, sums += width)
         {
-            nint row = firstRow + i;
+            nint row = places[i];
             float* vector = _epilogue.ImageVector == null ? null : _epilogue.ImageVector + row / pixelsPerImage * _epilogue.ImageVectorStride + firstColumn;
             float* residual = _epilogue.Residual == null ? null : _epilogue.Residual + row * _epilogue.ResidualStride + firstColumn;
             float* output = _epilogue.Output + row * _epilogue.OutputStride + firstColumn;

@@ -60,13 +60,14 @@ public static unsafe class FloatConvKernel
 
     /// <summary>Runs the convolution.</summary>
     /// <param name="pool">Threads.</param>
-    /// <param name="geometry">Shapes; they must agree with the weights.</param>
-    /// <param name="input">Padded image <c>[Batch, Height, Width, Channels]</c>.</param>
+    /// <param name="walk">Shapes, which must agree with the weights, and how the output reads the input.</param>
+    /// <param name="input">Padded image <c>[Batch, StoredHeight, StoredWidth, Channels]</c>.</param>
     /// <param name="weights">Packed weights.</param>
     /// <param name="epilogue">What happens to the sums, and where they go.</param>
     /// <exception cref="ArgumentException">Weights and geometry disagree.</exception>
-    public static void Run(WorkerPool pool, in ConvGeometry geometry, float* input, PackedFloatWeights weights, in ConvEpilogue epilogue)
+    public static void Run(WorkerPool pool, ConvWalk walk, float* input, PackedFloatWeights weights, in ConvEpilogue epilogue)
     {
+        ConvGeometry geometry = walk.Geometry;
         if (geometry.OutChannels != weights.OutChannels || geometry.Channels != weights.InChannels
             || geometry.KernelHeight != weights.KernelHeight || geometry.KernelWidth != weights.KernelWidth)
         {
@@ -74,29 +75,29 @@ public static unsafe class FloatConvKernel
                 $"weights of {weights.OutChannels}x{weights.InChannels}x{weights.KernelHeight}x{weights.KernelWidth} do not fit {geometry}", nameof(weights));
         }
 
-        Run(pool, geometry, input, weights.Data, weights.Level, epilogue);
+        Run(pool, walk, input, weights.Data, weights.Level, epilogue);
         GC.KeepAlive(weights);
     }
 
     /// <summary>Runs the convolution on panels in the caller's memory.</summary>
-    internal static void Run(WorkerPool pool, in ConvGeometry geometry, float* input, float* panels, SimdLevel level, in ConvEpilogue epilogue)
+    internal static void Run(WorkerPool pool, ConvWalk walk, float* input, float* panels, SimdLevel level, in ConvEpilogue epilogue)
     {
-        if (geometry.Rows <= 0) return;
-        Job job = new() { Pool = pool, Geometry = geometry, Input = input, Weights = panels, Epilogue = epilogue };
+        if (walk.Geometry.Rows <= 0) return;
+        Job job = new() { Pool = pool, Walk = walk, Input = input, Weights = panels, Epilogue = epilogue };
         SimdDispatch.Run(level, ref job);
     }
 
     private struct Job : ISimdJob
     {
         public WorkerPool Pool;
-        public ConvGeometry Geometry;
+        public ConvWalk Walk;
         public float* Input;
         public float* Weights;
         public ConvEpilogue Epilogue;
 
         public readonly void Run<TSimd, TVector>() where TSimd : struct, ISimd<TVector> where TVector : struct
         {
-            FloatConvBody<TSimd, TVector> body = new(Geometry, Input, Weights, Epilogue, Pool.Threads);
+            FloatConvBody<TSimd, TVector> body = new(Walk, Input, Weights, Epilogue, Pool.Threads);
             Pool.For(body.Pieces, body);
         }
     }

@@ -35,7 +35,7 @@ public static unsafe class LayerGradients
         {
             float* packed = Pack(pool, shape, weights, exchanged: false);
             ConvEpilogue epilogue = new() { Bias = biases, OutputScale = 1, Output = output, OutputStride = shape.OutChannels };
-            FloatConvKernel.Run(pool, geometry, shape.Pads ? Pad(pool, shape, input) : input, packed, SimdLevel.Auto, epilogue);
+            FloatConvKernel.Run(pool, new ConvWalk(geometry), shape.Pads ? Pad(pool, shape, input) : input, packed, SimdLevel.Auto, epilogue);
         }
     }
 
@@ -59,7 +59,7 @@ public static unsafe class LayerGradients
             float* image = shape is { Kernel: 1, Stride: 1, Pads: false }
                 ? source
                 : Spread(pool, source, shape.OutHeight, shape.OutWidth, geometry, shape.Kernel - 1 - shape.PadTop, shape.Kernel - 1 - shape.PadLeft, shape.Stride);
-            FloatConvKernel.Run(pool, geometry, image, packed, SimdLevel.Auto, epilogue);
+            FloatConvKernel.Run(pool, new ConvWalk(geometry), image, packed, SimdLevel.Auto, epilogue);
         }
     }
 
@@ -79,7 +79,7 @@ public static unsafe class LayerGradients
         {
             // Rows that fill whole vectors are read in place; others need the slack behind a padded copy.
             bool inPlace = !shape.Pads && shape.Kernel * shape.InChannels % SimdLevel.Auto.Lanes() == 0;
-            Job job = new() { Pool = pool, Geometry = shape.Padded, Input = inPlace ? input : Pad(pool, shape, input), Gradient = gradient, Target = target };
+            Job job = new() { Pool = pool, Walk = new ConvWalk(shape.Padded), Input = inPlace ? input : Pad(pool, shape, input), Gradient = gradient, Target = target };
             SimdDispatch.Run(SimdLevel.Auto, ref job);
         }
     }
@@ -124,14 +124,14 @@ public static unsafe class LayerGradients
     private struct Job : ISimdJob
     {
         public WorkerPool Pool;
-        public ConvGeometry Geometry;
+        public ConvWalk Walk;
         public float* Input;
         public float* Gradient;
         public float* Target;
 
         public readonly void Run<TSimd, TVector>() where TSimd : struct, ISimd<TVector> where TVector : struct
         {
-            WeightGradientBody<TSimd, TVector> body = new(Geometry, Input, Gradient, Target);
+            WeightGradientBody<TSimd, TVector> body = new(Walk, Input, Gradient, Target);
             Pool.For(body.Pieces, body);
         }
     }

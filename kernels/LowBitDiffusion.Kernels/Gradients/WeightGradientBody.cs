@@ -15,22 +15,25 @@ namespace LowBitDiffusion.Kernels.Gradients;
 /// A piece owns its part of the result and takes the chunks in order: the same bits for any number of threads.
 /// </summary>
 [SkipLocalsInit]
-internal readonly unsafe struct WeightGradientBody<TSimd, TVector>(ConvGeometry geometry, float* input, float* outputGradient, float* weightGradient) : IParallelBody
+internal readonly unsafe struct WeightGradientBody<TSimd, TVector>(ConvWalk walk, float* input, float* outputGradient, float* weightGradient) : IParallelBody
     where TSimd : struct, ISimd<TVector> where TVector : struct
 {
     private const int OutBlock = 32;
     private const int ColumnBlock = 96;
     private const int Chunk = 128;
 
-    private int OutBlocks => (geometry.OutChannels + OutBlock - 1) / OutBlock;
+    private ConvGeometry Geometry => walk.Geometry;
 
-    private int ColumnBlocks => (geometry.KernelWidth * geometry.Channels + ColumnBlock - 1) / ColumnBlock;
+    private int OutBlocks => (Geometry.OutChannels + OutBlock - 1) / OutBlock;
+
+    private int ColumnBlocks => (Geometry.KernelWidth * Geometry.Channels + ColumnBlock - 1) / ColumnBlock;
 
     /// <summary>How many pieces there are.</summary>
-    public int Pieces => OutBlocks * ColumnBlocks * geometry.KernelHeight;
+    public int Pieces => OutBlocks * ColumnBlocks * Geometry.KernelHeight;
 
     public void Run(int index)
     {
+        ConvGeometry geometry = Geometry;
         int firstOut = index % OutBlocks * OutBlock, outs = Math.Min(OutBlock, geometry.OutChannels - firstOut);
         int firstColumn = index / OutBlocks % ColumnBlocks * ColumnBlock, columns = Math.Min(ColumnBlock, geometry.KernelWidth * geometry.Channels - firstColumn);
         int kernelRow = index / OutBlocks / ColumnBlocks;
@@ -38,11 +41,12 @@ internal readonly unsafe struct WeightGradientBody<TSimd, TVector>(ConvGeometry 
         float* sums = stackalloc float[OutBlock * ColumnBlock];
         new Span<float>(sums, OutBlock * ColumnBlock).Clear();
         float** pixels = stackalloc float*[Chunk];
+        int* places = stackalloc int[Chunk];
         nint offset = (nint)kernelRow * geometry.Width * geometry.Channels + firstColumn;
         for (int first = 0; first < geometry.Rows; first += Chunk)
         {
             int count = Math.Min(Chunk, geometry.Rows - first);
-            PixelRows.Locate(geometry, input, first, count, pixels);
+            walk.Locate(input, first, first + count, pixels, places);
             float* gradient = outputGradient + (nint)first * geometry.OutChannels + firstOut;
             int height = MatrixTile<TSimd, TVector>.MaxRows, width = 2 * TSimd.Count;
             for (int column = 0; column < columns; column += width)

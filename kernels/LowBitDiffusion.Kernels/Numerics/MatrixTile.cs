@@ -2,11 +2,21 @@ using System.Runtime.CompilerServices;
 
 namespace LowBitDiffusion.Kernels.Numerics;
 
+/// <summary>Consecutive elements of a row.</summary>
+internal readonly struct MatrixRun(nint offset, nint length)
+{
+    /// <summary>From the row's first element.</summary>
+    public readonly nint Offset = offset;
+
+    /// <summary>How many.</summary>
+    public readonly nint Length = length;
+}
+
 /// <summary>
 /// The innermost loop of every float matrix product: up to eight rows of A, read in place, times one packed panel of B.
 /// <code>
-///              one panel of B, 2 vectors wide                     A: a row is `segments` runs of consecutive elements, `segmentStride` apart
-///            ┌───────────┬───────────┐ k = 0                         (the kernel rows of a convolution over a padded image)
+///              one panel of B, 2 vectors wide                     A: a row is some runs of consecutive elements, as far from its first
+///            ┌───────────┬───────────┐ k = 0                         as those of any other row (a convolution's kernel over an image)
 ///            │     b0    │     b1    │ k = 1 …
 ///            └───────────┴───────────┘                            per k: 2 loads of B; per row one broadcast and 2 fused multiply-adds.
 ///   a0[k] ×  │    c00    │    c01    │                            Sums stay in registers for all of k: 8×2 of the 32 registers of AVX-512
@@ -26,50 +36,48 @@ internal static unsafe class MatrixTile<TSimd, TVector> where TSimd : struct, IS
     /// <param name="rows">Height of the tile, 1 … <see cref="MaxRows"/>.</param>
     /// <param name="vectors">Width of the panel, 1 or 2.</param>
     /// <param name="a">First element of each row.</param>
-    /// <param name="offset">Added to each of <paramref name="a"/>.</param>
-    /// <param name="segments">Runs of a row.</param>
-    /// <param name="segmentStride">Distance between runs.</param>
-    /// <param name="run">Elements of a run.</param>
+    /// <param name="runs">Runs of a row.</param>
+    /// <param name="runCount">How many.</param>
     /// <param name="panel">B, from the first k on.</param>
     /// <param name="sums">The sums.</param>
     /// <param name="sumsStride">Distance between rows of the sums.</param>
     /// <param name="accumulate">Whether to start from the sums and not from 0.</param>
     public static void Multiply(
-        int rows, int vectors, float** a, nint offset, int segments, nint segmentStride, int run, float* panel, float* sums, nint sumsStride, bool accumulate)
+        int rows, int vectors, float** a, MatrixRun* runs, int runCount, float* panel, float* sums, nint sumsStride, bool accumulate)
     {
         if (vectors == 2)
         {
             switch (rows)
             {
-                case 1: Multiply<Size1, Size2>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                case 2: Multiply<Size2, Size2>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                case 3: Multiply<Size3, Size2>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                case 4: Multiply<Size4, Size2>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                case 5: Multiply<Size5, Size2>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                case 6: Multiply<Size6, Size2>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                case 7: Multiply<Size7, Size2>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                default: Multiply<Size8, Size2>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
+                case 1: Multiply<Size1, Size2>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                case 2: Multiply<Size2, Size2>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                case 3: Multiply<Size3, Size2>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                case 4: Multiply<Size4, Size2>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                case 5: Multiply<Size5, Size2>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                case 6: Multiply<Size6, Size2>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                case 7: Multiply<Size7, Size2>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                default: Multiply<Size8, Size2>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
             }
         }
         else
         {
             switch (rows)
             {
-                case 1: Multiply<Size1, Size1>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                case 2: Multiply<Size2, Size1>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                case 3: Multiply<Size3, Size1>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                case 4: Multiply<Size4, Size1>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                case 5: Multiply<Size5, Size1>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                case 6: Multiply<Size6, Size1>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                case 7: Multiply<Size7, Size1>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
-                default: Multiply<Size8, Size1>(a, offset, segments, segmentStride, run, panel, sums, sumsStride, accumulate); break;
+                case 1: Multiply<Size1, Size1>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                case 2: Multiply<Size2, Size1>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                case 3: Multiply<Size3, Size1>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                case 4: Multiply<Size4, Size1>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                case 5: Multiply<Size5, Size1>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                case 6: Multiply<Size6, Size1>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                case 7: Multiply<Size7, Size1>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
+                default: Multiply<Size8, Size1>(a, runs, runCount, panel, sums, sumsStride, accumulate); break;
             }
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Multiply<TRows, TVectors>(
-        float** a, nint offset, int segments, nint segmentStride, int run, float* panel, float* sums, nint sumsStride, bool accumulate)
+        float** a, MatrixRun* runs, int runCount, float* panel, float* sums, nint sumsStride, bool accumulate)
         where TRows : struct, ISize where TVectors : struct, ISize
     {
         TVector c00 = default, c01 = default;
@@ -128,8 +136,9 @@ internal static unsafe class MatrixTile<TSimd, TVector> where TSimd : struct, IS
             }
         }
 
-        for (int segment = 0; segment < segments; segment++, offset += segmentStride)
+        for (int i = 0; i < runCount; i++)
         {
+            nint offset = runs[i].Offset, run = runs[i].Length;
             float* a0 = a[0] + offset;
             float* a1 = TRows.Value > 1 ? a[1] + offset : a0;
             float* a2 = TRows.Value > 2 ? a[2] + offset : a0;

@@ -14,6 +14,10 @@ internal static class CommonOptions
     /// <summary>A model folder.</summary>
     public static Option<string> Model(string description = "Model folder in diffusers' layout, float or quantized.") => new("--model", "-m") { Description = description, HelpName = "DIR" };
 
+    /// <summary>One of a model's networks.</summary>
+    /// <param name="use">What for.</param>
+    public static Option<string?> Component(string use) => new("--component") { Description = use, HelpName = "NAME" };
+
     /// <summary>Threads.</summary>
     public static Option<int?> Threads() => new("--threads") { Description = "Threads. Default: one per processor.", HelpName = "N" };
 

@@ -12,6 +12,7 @@ namespace LowBitDiffusion.Cli.Commands;
 internal sealed class InspectCommand : CliCommand
 {
     private readonly Argument<string> _folder = new("DIR") { Description = "Model folder, or the folder of a network alone." };
+    private readonly Option<string?> _component = CommonOptions.Component("The network to show. Default: the denoiser.");
     private readonly Option<bool> _steps = new("--steps") { Description = "Also list the activation scale and zero point of every module at every calibrated timestep." };
     private readonly Option<string> _device = CommonOptions.Device();
     private readonly Option<bool> _json = CommonOptions.Json();
@@ -20,19 +21,20 @@ internal sealed class InspectCommand : CliCommand
         : base("inspect", "Show a model's layers, shapes, bits, activation scales over timesteps, arithmetic and bytes; warn of scales that look wrong.", terminal)
     {
         Arguments.Add(_folder);
+        Options.Add(_component);
         Options.Add(_steps);
         Options.Add(_device);
         Options.Add(_json);
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<string> Examples => ["lbd inspect models/fashion-unet-w4a8", "lbd inspect models/fashion-unet-w4a8 --device opencl:0", "lbd inspect models/fashion-unet-w4a8 --json > model.json"];
+    public override IReadOnlyList<string> Examples => ["lbd inspect models/fashion-unet-w4a8", "lbd inspect models/fashion-unet-w4a8 --device opencl:0", "lbd inspect sd15 --component vae", "lbd inspect models/fashion-unet-w4a8 --json > model.json"];
 
     /// <inheritdoc/>
     protected override Task<int> RunAsync(ParseResult parsed, CancellationToken cancellationToken)
     {
         string path = parsed.GetValue(_folder)!;
-        using NetworkFolder folder = NetworkFolder.Open(path);
+        using NetworkFolder folder = NetworkFolder.Open(path, parsed.GetValue(_component));
         ModelInspection model = ModelInspection.Of(path, folder);
         string specification = parsed.GetValue(_device)!;
         string? undrawable = folder.Model is { } whole && !DiffusionPipeline.SupportedClasses.Contains(whole.ClassName) ? whole.ClassName : null;

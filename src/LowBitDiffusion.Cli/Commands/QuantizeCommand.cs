@@ -25,7 +25,8 @@ internal sealed class QuantizeCommand : CliCommand
     // The library's defaults are the command's; the two paths are given with every request.
     private static readonly QuantizationRequest s_defaults = new() { Model = "", Output = "" };
 
-    private readonly Option<string?> _model = new("--model", "-m") { Description = "The float model's folder.", HelpName = "DIR" };
+    private readonly Option<string?> _model = new("--model", "-m") { Description = "The float model's folder, or that of an autoencoder or a text encoder alone.", HelpName = "DIR" };
+    private readonly Option<string?> _component = CommonOptions.Component("The network to quantize: unet, transformer, vae, vqvae, text_encoder, text_encoder_2; all others stay as they are, quantized or not. Default: the denoiser.");
     private readonly Option<string?> _out = new("--out", "-o") { Description = "The folder to write; it appears whole or not at all.", HelpName = "DIR" };
     private readonly Option<string> _method = new("--method")
     {
@@ -55,17 +56,17 @@ internal sealed class QuantizeCommand : CliCommand
         HelpName = "GLOB=PRECISION",
     };
     private readonly Option<bool> _listRules = new("--list-rules") { Description = "Print the rules that hold, with --model also every layer's precision, and stop." };
-    private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the calibration trajectories: so many timesteps get scales of their own. Default: the model's.", HelpName = "N" };
+    private readonly Option<int?> _steps = new("--steps") { Description = "Steps of the calibration trajectories: so many timesteps get scales of their own; latents for an autoencoder are drawn in as many. Default: the model's; 10 at most for an autoencoder.", HelpName = "N" };
     private readonly Option<int?> _trainingSteps = new("--training-steps")
     {
         Description = "Steps of the trajectories that efficientdm learns along; scales are then interpolated for the timesteps of --steps. Default: --steps.",
         HelpName = "N",
     };
     private readonly Option<float?> _guidance = new("--guidance") { Description = "Guidance of the calibration trajectories. Default: the model's.", HelpName = "G" };
-    private readonly Option<int?> _images = new("--images") { Description = "Calibration trajectories. Default: 64; 8 of a model that draws latents.", HelpName = "N" };
+    private readonly Option<int?> _images = new("--images") { Description = "Calibration trajectories, or latents for an autoencoder. Default: 64; 8 of a model that draws latents; all texts for a text encoder.", HelpName = "N" };
     private readonly Option<int?> _batch = new("--batch") { Description = "Images drawn at once. Default: 8; 1 of a model that draws latents.", HelpName = "N" };
     private readonly Option<int?> _size = new("--size") { Description = "Pixels along each side of the calibration's images. Default: the model's.", HelpName = "N" };
-    private readonly Option<string?> _prompts = CommonOptions.Prompts("What calibration draws with a model that takes text");
+    private readonly Option<string?> _prompts = CommonOptions.Prompts("What calibration draws with a model that takes text, and what a text encoder reads");
     private readonly Option<string?> _embeddings = CommonOptions.PromptEmbeddings();
     private readonly Option<ulong> _seed = new("--seed") { Description = "Seed of the first trajectory.", HelpName = "S" };
     private readonly Option<string?> _range = new("--range") { Description = "How activation ranges are chosen: by the error with both ends shrunk alike, by the error of steps and zero points tried independently, from the smallest to the largest value, by its moving average. Default: the method's.", HelpName = "mse|grid|minmax|ema" };
@@ -95,7 +96,7 @@ internal sealed class QuantizeCommand : CliCommand
     {
         foreach (Option option in new Option[]
         {
-            _model, _out, _method, _weightBits, _activationBits, _budget, _iterations, _samples, _without, _resume, _rules, _listRules, _steps, _trainingSteps, _guidance, _images, _batch, _size, _prompts, _embeddings, _seed,
+            _model, _component, _out, _method, _weightBits, _activationBits, _budget, _iterations, _samples, _without, _resume, _rules, _listRules, _steps, _trainingSteps, _guidance, _images, _batch, _size, _prompts, _embeddings, _seed,
             _range, _weightRange, _split, _group, _symmetric, _attention, _floatType,
             _reportImages, _ptqd, _overwrite, _threads, _json,
         })
@@ -112,6 +113,8 @@ internal sealed class QuantizeCommand : CliCommand
         "lbd quantize --model models/fashion-unet --out mixed --rule 'mid_block.*=w8a8' --rule '*.to_out.0=float'",
         "lbd quantize --model models/fashion-unet --out fast --attention auto",
         "lbd quantize --model sd15 --out sd15-w8a8 --weight-bits 8 --attention int8 --prompts prompts.txt --float-type f16",
+        "lbd quantize --model sd15-w8a8 --component vae --out sd15-w8a8-vae --weight-bits 8 --size 256",
+        "lbd quantize --model sd15-w8a8-vae --component text_encoder --out sd15-low --weight-bits 8 --prompts prompts.txt",
         "lbd quantize --model models/fashion-unet --list-rules",
     ];
 
@@ -123,6 +126,8 @@ internal sealed class QuantizeCommand : CliCommand
         if (request.Model.Length == 0) throw new InvalidRequestException("model", "expected the folder of a float model, found none");
         if (request.Output.Length == 0) throw new InvalidRequestException("out", "expected the folder to write, found none");
 
+        bool denoiser = NetworkFolder.IsDenoiser(request.Component) && !NetworkFolder.IsAlone(request.Model);
+        if (parsed.GetValue(_ptqd) && !denoiser) throw new InvalidRequestException("ptqd", $"expected the denoiser of a whole model, whose predictions are corrected, found {request.Component ?? request.Model}");
         bool json = parsed.GetValue(_json), learns = request.Method != s_defaults.Method;
         double reached = 0;
         QualityReport report = await Terminal.WithProgressAsync("quantizing", json, progress => Task.Run(
@@ -150,7 +155,7 @@ internal sealed class QuantizeCommand : CliCommand
             Terminal.Out.WriteLine();
         }
 
-        Terminal.Out.WriteLine($"{request.Output}: {Size.Format(report.Bytes)} of {Size.Format(report.FloatBytes)}; quality.json and quality.txt say what it cost{(learns ? ", training.json and training-*.png how it was learned" : "")}");
+        Terminal.Out.WriteLine($"{request.Output}: {Size.Format(report.Bytes)} of {Size.Format(report.FloatBytes)}; {(denoiser || request.Component is null ? "" : $"in {request.Component}, ")}quality.json and quality.txt say what it cost{(learns ? ", training.json and training-*.png how it was learned" : "")}");
         return ExitCode.Success;
     }
 
@@ -169,6 +174,7 @@ internal sealed class QuantizeCommand : CliCommand
     private QuantizationRequest CreateRequest(ParseResult parsed) => new()
     {
         Model = parsed.GetValue(_model) ?? "",
+        Component = parsed.GetValue(_component),
         Output = parsed.GetValue(_out) ?? "",
         Method = QuantizationMethods.Of(parsed.GetValue(_method)!).Name,
         Without = parsed.GetValue(_without)?.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) ?? [],
@@ -201,10 +207,10 @@ internal sealed class QuantizeCommand : CliCommand
         Threads = CommonOptions.CheckedThreads(parsed.GetValue(_threads)),
     };
 
-    // The library tells stage by stage; the bar shows the whole, by the time that each stage takes on average. It stands still while prompts are encoded and weights are packed, which happens in between.
+    // The library tells stage by stage; the bar shows the whole, by the time that each stage takes on average. It stands still while prompts are encoded, an autoencoder's latents are drawn and weights are packed, which happens in between.
     private static double? Overall(QuantizationProgress stage, bool learns, bool measures)
     {
-        if (stage.Stage is "encoding" or "packing") return null;
+        if (stage.Stage is "encoding" or "drawing" or "packing") return null;
         (double start, double length) = (stage.Stage, learns) switch
         {
             ("calibrating", true) => (0, 0.04),
@@ -226,8 +232,8 @@ internal sealed class QuantizeCommand : CliCommand
         PrecisionRules rules = new(new Precision(request.WeightBits, request.ActivationBits), request.Rules);
         Terminal.WriteTable(["layers", "precision"], rules.Rules.Select(rule => new[] { rule.Modules, rule.Precision }));
         if (request.Model.Length == 0) return ExitCode.Success;
-        using NetworkFolder folder = NetworkFolder.Open(request.Model);
-        string[] layers = [.. folder.Network.Build(folder.Network.NativeInputs(batch: 1)).MatrixNodes.Select(node => ((MatrixOp)node.Op).Module).Distinct()];
+        using NetworkFolder folder = NetworkFolder.Open(request.Model, request.Component);
+        string[] layers = [.. folder.Network.Build(folder.Network.WholeInputs(batch: 1)).MatrixNodes.Select(node => ((MatrixOp)node.Op).Module).Distinct()];
         rules.CheckUsed(layers);
         Terminal.Out.WriteLine();
         Terminal.WriteTable(["layer", "precision"], layers.Select(layer => new[] { layer, rules.Of(layer).ToString() }));

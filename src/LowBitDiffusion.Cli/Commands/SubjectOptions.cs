@@ -30,43 +30,51 @@ internal sealed class SubjectOptions
     /// <summary>These options' part of a request.</summary>
     public GenerationRequest Request(ParseResult parsed, PictureRecord? like)
     {
-        string? init = InitImage(parsed, like);
+        PictureSource? init = InitImage(parsed, like);
         if (init is null && parsed.GetValue(_strength) is not null) throw new InvalidRequestException("strength", "expected --init-image as well, found none");
         GenerationRequest request = new()
         {
             NegativePrompt = parsed.GetValue(_negative) ?? like?.NegativePrompt ?? "",
-            PromptEmbeddings = Embeddings(parsed, like) is { } file ? PromptEmbeddings.Load(file) : null,
+            PromptEmbeddings = Embeddings(parsed, like) is { } file ? PromptEmbeddings.Load(file.Path) : null,
             Height = parsed.GetValue(_height) ?? like?.Height,
             Width = parsed.GetValue(_width) ?? like?.Width,
             Scheduler = parsed.GetValue(_scheduler) ?? like?.Scheduler,
-            InitImage = init is null ? null : PngReader.Load(init).Image,
+            InitImage = init is null ? null : PngReader.Load(init.Path).Image,
         };
         return (parsed.GetValue(_strength) ?? like?.Strength) is { } strength ? request with { Strength = strength } : request;
     }
 
     /// <summary>What a picture keeps of the request; labels, seeds and layout are left to the caller.</summary>
-    public PictureRecord Describe(ParseResult parsed, PictureRecord? like, IReadOnlyList<GeneratedImage> images, GenerationRequest request) => new()
+    public PictureRecord Describe(ParseResult parsed, PictureRecord? like, IReadOnlyList<GeneratedImage> images, GenerationRequest request)
     {
-        Model = "",
-        Labels = [],
-        Prompts = [.. images.Select(image => image.Prompt).OfType<string>()],
-        NegativePrompt = request.NegativePrompt,
-        PromptEmbeddings = Embeddings(parsed, like) is { } file ? PictureRecord.Portable(file) : null,
-        Height = images[0].Image.Height,
-        Width = images[0].Image.Width,
-        Scheduler = request.Scheduler,
-        InitImage = InitImage(parsed, like) is { } init ? PictureRecord.Portable(init) : null,
-        Strength = request.InitImage is null ? null : request.Strength,
-        Seeds = [],
-        Steps = 0,
-        Guidance = 0,
-        Eta = 0,
-        Noise = default,
-        Layout = new PictureLayout(1, 0, 1, false),
-    };
+        (PictureSource? init, PictureSource? embeddings) = (InitImage(parsed, like), Embeddings(parsed, like));
+        return new PictureRecord
+        {
+            Model = "",
+            Labels = [],
+            Prompts = [.. images.Select(image => image.Prompt).OfType<string>()],
+            NegativePrompt = request.NegativePrompt,
+            PromptEmbeddings = embeddings?.Name,
+            PromptEmbeddingsSha256 = embeddings?.Sha256,
+            Height = images[0].Image.Height,
+            Width = images[0].Image.Width,
+            Scheduler = request.Scheduler,
+            InitImage = init?.Name,
+            InitImageSha256 = init?.Sha256,
+            Strength = request.InitImage is null ? null : request.Strength,
+            Seeds = [],
+            Steps = 0,
+            Guidance = 0,
+            Eta = 0,
+            Noise = default,
+            Layout = new PictureLayout(1, 0, 1, false),
+        };
+    }
 
-    private string? InitImage(ParseResult parsed, PictureRecord? like) => parsed.GetValue(_init) ?? like?.InitImage;
+    private PictureSource? InitImage(ParseResult parsed, PictureRecord? like) =>
+        PictureSource.Of("init-image", parsed.GetValue(_init), like?.InitImage, like?.InitImageSha256, like?.Folder);
 
     // Prompts on the command line replace the picture's embeddings.
-    private string? Embeddings(ParseResult parsed, PictureRecord? like) => parsed.GetValue(_embeddings) ?? (parsed.GetValue(_prompts) is { Length: > 0 } ? null : like?.PromptEmbeddings);
+    private PictureSource? Embeddings(ParseResult parsed, PictureRecord? like) => parsed.GetValue(_embeddings) is null && parsed.GetValue(_prompts) is { Length: > 0 } ? null
+        : PictureSource.Of("prompt-embeddings", parsed.GetValue(_embeddings), like?.PromptEmbeddings, like?.PromptEmbeddingsSha256, like?.Folder);
 }

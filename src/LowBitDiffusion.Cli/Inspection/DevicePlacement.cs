@@ -19,7 +19,7 @@ internal sealed record DevicePlacement(string Device, string Reason, int Steps, 
         using ComputeDevice? device = ComputeDevice.Open(specification, out string reason);
         if (device is null) return new DevicePlacement(ComputeDevice.Processor, reason, 0, []);
         using PreparedModel model = new(folder.Network, folder.Weights, device: device);
-        (IReadOnlyList<HostStep> onHost, int steps) = model.Placement(folder.Network.NativeInputs(1));
+        (IReadOnlyList<HostStep> onHost, int steps) = model.Placement(folder.Network.WholeInputs(1));
         return new DevicePlacement(device.ToString(), reason, steps, onHost);
     }
 }

@@ -48,7 +48,7 @@ internal sealed record ModelInspection
     public static ModelInspection Of(string path, NetworkFolder folder)
     {
         IReadOnlyDictionary<string, TensorShape> inputs = folder.Network.NativeInputs(batch: 1);
-        Graph graph = folder.Network.Build(inputs);
+        Graph graph = folder.Network.Build(folder.Network.WholeInputs(batch: 1)).Select(folder.Network.MainOutputs);
         Dictionary<string, MatrixOp> matrices = graph.MatrixNodes.Select(node => (MatrixOp)node.Op).DistinctBy(op => op.Module).ToDictionary(op => op.Module);
         HashSet<string> counted = [.. matrices.Values.SelectMany(op => op.Parameters).Select(parameter => parameter.Name)];
         NetworkCost cost = NetworkCost.Of(graph, folder.Weights);
@@ -60,7 +60,7 @@ internal sealed record ModelInspection
             Method = folder.Component.Quantization?.Method,
             Correction = CorrectionInspection.Of(folder.Component.Correction),
             Attention = folder.Component.Quantization?.Attention ?? AttentionPrecision.Float,
-            Sample = [.. inputs["sample"].Skip(1)],
+            Sample = [.. (inputs.GetValueOrDefault("sample") ?? inputs.Values.First()).Skip(1)],
             Parameters = graph.Parameters.Sum(parameter => parameter.Shape.Elements),
             Modules = [.. cost.Modules.Select(module => ModuleInspection.Of(folder, matrices[module.Name], module))],
             OtherBytes = (others.Sum(parameter => parameter.Shape.Elements) * sizeof(float), others.Sum(parameter => folder.StoredBytes(parameter.Name))),

@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using LowBitDiffusion.Cli.Output;
 using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Randomness;
@@ -30,6 +31,9 @@ internal sealed record PictureRecord
     /// <summary>File of text that was encoded elsewhere, or null.</summary>
     public string? PromptEmbeddings { get; init; }
 
+    /// <summary>Hash of that file, in hexadecimal.</summary>
+    public string? PromptEmbeddingsSha256 { get; init; }
+
     /// <summary>Rows of an image; null for the model's.</summary>
     public int? Height { get; init; }
 
@@ -41,6 +45,9 @@ internal sealed record PictureRecord
 
     /// <summary>File of the initial image, or null.</summary>
     public string? InitImage { get; init; }
+
+    /// <summary>Hash of that file, in hexadecimal.</summary>
+    public string? InitImageSha256 { get; init; }
 
     /// <summary>How much of the initial image is replaced; null without one.</summary>
     public float? Strength { get; init; }
@@ -62,6 +69,10 @@ internal sealed record PictureRecord
 
     /// <summary>How the images are arranged.</summary>
     public required PictureLayout Layout { get; init; }
+
+    /// <summary>Folder of the picture that the record was read from.</summary>
+    [JsonIgnore]
+    public string? Folder { get; init; }
 
     /// <summary>The program's version.</summary>
     public string Version { get; init; } = ProgramVersion;
@@ -85,7 +96,7 @@ internal sealed record PictureRecord
             PictureRecord record = JsonSerializer.Deserialize<PictureRecord>(text, JsonText.Compact) ?? throw new JsonException("null");
             if (record.Seeds.Count == 0 || (record.Labels.Count > 0 && record.Labels.Count != record.Seeds.Count) || (record.Prompts.Count > 0 && record.Prompts.Count != record.Seeds.Count))
                 throw new ModelFormatException(path, Keyword, $"expected a seed per image, found {record.Seeds.Count} seeds, {record.Labels.Count} labels and {record.Prompts.Count} prompts");
-            return record;
+            return record with { Folder = Path.GetDirectoryName(Path.GetFullPath(path)) };
         }
         catch (JsonException e)
         {

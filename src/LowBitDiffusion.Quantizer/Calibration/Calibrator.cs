@@ -6,8 +6,8 @@ namespace LowBitDiffusion.Quantizer.Calibration;
 
 /// <summary>How activation ranges are collected.</summary>
 /// <param name="Sampling">Steps and guidance of the trajectories. The steps' timesteps are those that get scales of their own.</param>
-/// <param name="Images">Trajectories, rounded up to whole batches.</param>
-/// <param name="Batch">Pictures drawn at once; with guidance the network sees twice as many.</param>
+/// <param name="Images">Trajectories, latents or texts, rounded up to whole batches.</param>
+/// <param name="Batch">How many of them at once; with guidance the network sees twice as many.</param>
 /// <param name="Seed">Seed of the first picture; the others follow.</param>
 /// <param name="Range">How ranges are chosen.</param>
 /// <param name="Split">Which inputs are split in two.</param>
@@ -21,48 +21,46 @@ public sealed record CalibrationOptions(
 public sealed record ActivationStatistics(IReadOnlyList<float> Timesteps, IReadOnlyDictionary<string, ActivationRange> Modules);
 
 /// <summary>
-/// Watches a float network draw pictures and collects the range of every layer's input at every timestep. No data is needed but the model: noise is seeded,
+/// Watches a float network at work (<see cref="ICalibrationSource"/>) and collects the range of every layer's input at every timestep. No data is needed but the model: noise is seeded,
 /// classes and prompts take turns. Memory is bounded by layers × timesteps × a histogram, whatever the number of pictures.
 /// </summary>
 public static class Calibrator
 {
     /// <summary>Collects ranges.</summary>
-    /// <param name="model">The model.</param>
-    /// <param name="networks">Executes its network.</param>
+    /// <param name="sources">What the network is shown.</param>
+    /// <param name="networks">Executes the network.</param>
+    /// <param name="origin">What messages call the model.</param>
     /// <param name="modules">Which layers to calibrate.</param>
     /// <param name="options">How.</param>
     /// <param name="divisors">Divisors of a layer's input channels (weight dilation), where it has any; the same for all layers that read a value.</param>
     /// <param name="progress">Told the fraction done.</param>
-    /// <param name="encoding">Told the share of the prompts that is encoded, before.</param>
     /// <param name="cancellationToken">Checked between layers.</param>
     /// <exception cref="InvalidRequestException">The options ask for what the model cannot do.</exception>
     /// <exception cref="ModelFormatException">The network computes values that are not finite.</exception>
     public static ActivationStatistics Run(
-        SourceModel model, ObservedNetworkFactory networks, Func<string, bool> modules, CalibrationOptions options, IReadOnlyDictionary<string, float[]>? divisors = null,
-        IProgress<double>? progress = null, IProgress<double>? encoding = null, CancellationToken cancellationToken = default)
+        CalibrationSourceFactory sources, ObservedNetworkFactory networks, string origin, Func<string, bool> modules, CalibrationOptions options, IReadOnlyDictionary<string, float[]>? divisors = null,
+        IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         if (options.Images < 1) throw new InvalidRequestException("images", $"expected at least one image to calibrate with, found {options.Images}");
-        GuidedSampler sampler = new(model, options.Sampling, Math.Min(options.Batch, options.Images), encoding, cancellationToken);
-        float[] timesteps = options.PerTimestep ? [.. sampler.Timesteps.Distinct().Order()] : [0];
+        ICalibrationSource source = sources(Math.Min(options.Batch, options.Images));
+        float[] timesteps = options.PerTimestep ? [.. source.Timesteps.Distinct().Order()] : [0];
         Dictionary<string, ActivationRange> statistics = [];
         Dictionary<Node, List<ActivationRange>> watchers = [];
-        using IObservedNetwork network = networks(sampler.InputShapes, graph => Watch(graph), cancellationToken);
+        using IObservedNetwork network = networks(source.InputShapes, Watch, cancellationToken);
 
-        int batches = (options.Images + sampler.Images - 1) / sampler.Images, step = 0;
+        int batches = (options.Images + source.Items - 1) / source.Items, step = 0;
         network.Observer = Observe;
         for (int batch = 0; batch < batches; batch++)
         {
-            int first = batch * sampler.Images;
-            IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(first);
-            sampler.Draw(Predict, network.PredictionLength, SeedsOf(options.Seed, first, sampler.Images), cancellationToken: cancellationToken);
+            int done = batch;
+            source.Pass(batch * source.Items, Look, cancellationToken: cancellationToken);
 
-            // Step by step, because what depends on the timestep alone is computed, and shown, while a step is prepared.
-            void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
+            IReadOnlyDictionary<string, float[]> Look(int call, IReadOnlyDictionary<string, float[]> inputs)
             {
-                step = options.PerTimestep ? Array.BinarySearch(timesteps, sampler.Timesteps[call]) : 0;
-                network.Prepare([sampler.Timesteps[call]], conditions, cancellationToken);
-                network.Predict(0, sample, prediction, cancellationToken);
-                progress?.Report((batch + (call + 1.0) / sampler.Timesteps.Count) / batches);
+                step = options.PerTimestep ? Array.BinarySearch(timesteps, source.Timesteps[call]) : 0;
+                IReadOnlyDictionary<string, float[]> outputs = network.Run(inputs, cancellationToken);
+                progress?.Report((done + (call + 1.0) / source.Timesteps.Count) / batches);
+                return outputs;
             }
         }
 
@@ -95,7 +93,7 @@ public static class Calibrator
                 }
                 catch (ArgumentException e)
                 {
-                    throw new ModelFormatException(model.Folder.Path, statistics.First(s => s.Value == range).Key, $"its input at timestep {timesteps[step]}: {e.Message}", e);
+                    throw new ModelFormatException(origin, statistics.First(s => s.Value == range).Key, $"its input at timestep {timesteps[step]}: {e.Message}", e);
                 }
             }
         }

@@ -3,14 +3,20 @@ using LowBitDiffusion.Graphs;
 
 namespace LowBitDiffusion.Quantizer.Calibration;
 
-/// <summary>A network that shows values while it predicts. Everything that a prediction needs is shown again at every <see cref="IDenoiser.Prepare"/>.</summary>
-public interface IObservedNetwork : IDenoiser
+/// <summary>A network that shows values while it runs.</summary>
+public interface IObservedNetwork : IDisposable
 {
     /// <summary>The graph whose nodes are shown.</summary>
     Graph Graph { get; }
 
-    /// <summary>Called with the value of every observed node.</summary>
+    /// <summary>Called with the value of every observed node in every run.</summary>
     NodeObserver? Observer { get; set; }
+
+    /// <summary>Runs the network.</summary>
+    /// <param name="inputs">All inputs by name, row-major; all images at one timestep.</param>
+    /// <param name="cancellationToken">Checked between layers.</param>
+    /// <returns>Its outputs by name.</returns>
+    IReadOnlyDictionary<string, float[]> Run(IReadOnlyDictionary<string, float[]> inputs, CancellationToken cancellationToken = default);
 }
 
 /// <summary>Makes a network for input shapes.</summary>

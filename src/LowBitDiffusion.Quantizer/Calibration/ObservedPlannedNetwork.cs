@@ -9,9 +9,9 @@ namespace LowBitDiffusion.Quantizer.Calibration;
 public sealed class ObservedPlannedNetwork : IObservedNetwork
 {
     private readonly PlannedNetwork _network;
-    private readonly PreparedModel? _owned;
+    private readonly PreparedModel _model;
 
-    private ObservedPlannedNetwork(Graph graph, PlannedNetwork network, PreparedModel? owned) => (Graph, _network, _owned) = (graph, network, owned);
+    private ObservedPlannedNetwork(Graph graph, PlannedNetwork network, PreparedModel model) => (Graph, _network, _model) = (graph, network, model);
 
     /// <inheritdoc/>
     public Graph Graph { get; }
@@ -23,18 +23,6 @@ public sealed class ObservedPlannedNetwork : IObservedNetwork
         set => _network.Observer = value;
     }
 
-    /// <inheritdoc/>
-    public int SampleLength => _network.SampleLength;
-
-    /// <inheritdoc/>
-    public int PredictionLength => _network.PredictionLength;
-
-    /// <summary>Networks of any shape over one set of packed weights.</summary>
-    /// <param name="model">The packed weights; stay the caller's.</param>
-    /// <param name="pool">Threads that run the networks; stay the caller's.</param>
-    public static ObservedNetworkFactory Factory(PreparedModel model, WorkerPool pool) =>
-        (inputs, observe, cancellationToken) => Compile(model, owned: null, pool, inputs, observe, progress: null, cancellationToken);
-
     /// <summary>Networks of any shape that pack their weights each for itself and free them when disposed: the memory of one network at a time.</summary>
     /// <param name="network">The architecture.</param>
     /// <param name="weights">Its parameters; must stay usable.</param>
@@ -45,7 +33,19 @@ public sealed class ObservedPlannedNetwork : IObservedNetwork
         PreparedModel model = new(network, weights);
         try
         {
-            return Compile(model, model, pool, inputs, observe, progress, cancellationToken);
+            Graph? graph = null;
+            PlannedNetwork planned = model.Compile(
+                inputs,
+                pool,
+                compiled =>
+                {
+                    graph = compiled;
+                    return observe?.Invoke(compiled) ?? [];
+                },
+                network.MainOutputs,
+                progress,
+                cancellationToken);
+            return new ObservedPlannedNetwork(graph!, planned, model);
         }
         catch
         {
@@ -55,35 +55,13 @@ public sealed class ObservedPlannedNetwork : IObservedNetwork
     };
 
     /// <inheritdoc/>
-    public void Prepare(ReadOnlySpan<float> timesteps, IReadOnlyDictionary<string, float[]> conditions, CancellationToken cancellationToken = default) =>
-        _network.Prepare(timesteps, conditions, cancellationToken);
-
-    /// <inheritdoc/>
-    public void Predict(int step, ReadOnlySpan<float> sample, Span<float> prediction, CancellationToken cancellationToken = default) =>
-        _network.Predict(step, sample, prediction, cancellationToken);
+    public IReadOnlyDictionary<string, float[]> Run(IReadOnlyDictionary<string, float[]> inputs, CancellationToken cancellationToken = default) =>
+        _network.Run(inputs, cancellationToken: cancellationToken);
 
     /// <inheritdoc/>
     public void Dispose()
     {
         _network.Dispose();
-        _owned?.Dispose();
-    }
-
-    private static ObservedPlannedNetwork Compile(
-        PreparedModel model, PreparedModel? owned, WorkerPool pool, IReadOnlyDictionary<string, TensorShape> inputs, Func<Graph, IEnumerable<Node>>? observe, IProgress<double>? progress,
-        CancellationToken cancellationToken)
-    {
-        Graph? graph = null;
-        PlannedNetwork network = model.Compile(
-            inputs,
-            pool,
-            compiled =>
-            {
-                graph = compiled;
-                return observe?.Invoke(compiled) ?? [];
-            },
-            progress: progress,
-            cancellationToken: cancellationToken);
-        return new ObservedPlannedNetwork(graph!, network, owned);
+        _model.Dispose();
     }
 }

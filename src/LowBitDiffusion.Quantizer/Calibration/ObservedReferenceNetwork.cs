@@ -10,8 +10,6 @@ public sealed class ObservedReferenceNetwork : IObservedNetwork
 {
     private readonly ModelWeights _weights;
     private readonly HashSet<Node> _observed;
-    private float[] _timesteps = [];
-    private IReadOnlyDictionary<string, float[]> _conditions = new Dictionary<string, float[]>();
 
     private ObservedReferenceNetwork(Graph graph, ModelWeights weights, IEnumerable<Node> observed) => (Graph, _weights, _observed) = (graph, weights, [.. observed]);
 
@@ -21,31 +19,16 @@ public sealed class ObservedReferenceNetwork : IObservedNetwork
     /// <inheritdoc/>
     public NodeObserver? Observer { get; set; }
 
-    /// <inheritdoc/>
-    public int SampleLength => (int)Graph.Inputs["sample"].Shape.Elements;
-
-    /// <inheritdoc/>
-    public int PredictionLength => (int)Graph.Outputs["sample"].Shape.Elements;
-
     /// <summary>Networks of any shape over one set of weights.</summary>
     public static ObservedNetworkFactory Factory(INetwork network, ModelWeights weights) => (inputs, observe, _) =>
     {
-        Graph graph = network.Build(inputs);
+        Graph graph = network.Build(inputs).Select(network.MainOutputs);
         return new ObservedReferenceNetwork(graph, weights, observe?.Invoke(graph) ?? []);
     };
 
     /// <inheritdoc/>
-    public void Prepare(ReadOnlySpan<float> timesteps, IReadOnlyDictionary<string, float[]> conditions, CancellationToken cancellationToken = default) =>
-        (_timesteps, _conditions) = (timesteps.ToArray(), conditions);
-
-    /// <inheritdoc/>
-    public void Predict(int step, ReadOnlySpan<float> sample, Span<float> prediction, CancellationToken cancellationToken = default)
-    {
-        float[] timestep = new float[Graph.Inputs["timestep"].Shape.Elements];
-        Array.Fill(timestep, _timesteps[step]);
-        Dictionary<string, float[]> inputs = new(_conditions) { ["sample"] = sample.ToArray(), ["timestep"] = timestep };
-        ReferenceExecutor.Run(Graph, _weights, inputs, _timesteps[step], onNode: Show, cancellationToken: cancellationToken)["sample"].CopyTo(prediction);
-    }
+    public IReadOnlyDictionary<string, float[]> Run(IReadOnlyDictionary<string, float[]> inputs, CancellationToken cancellationToken = default) =>
+        ReferenceExecutor.Run(Graph, _weights, inputs, inputs.TryGetValue("timestep", out float[]? timesteps) ? timesteps[0] : 0, onNode: Show, cancellationToken: cancellationToken);
 
     /// <inheritdoc/>
     public void Dispose()

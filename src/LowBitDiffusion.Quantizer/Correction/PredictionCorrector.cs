@@ -27,11 +27,12 @@ public static class PredictionCorrector
         using SourceModel model = SourceModel.Open(request.Model, request.Threads), reference = SourceModel.Open(request.Reference, request.Threads);
         if (model.Quantization is null) throw new InvalidRequestException("model", $"{request.Model} is not quantized, expected a folder that lbd quantize wrote");
         if (reference.Quantization is not null) throw new InvalidRequestException("reference", $"{request.Reference} is quantized ({reference.Quantization.Method}), expected the float model");
+        if (!model.IsDenoiser || !reference.IsDenoiser) throw new InvalidRequestException("model", $"expected whole models' folders, found a network's alone, {(model.IsDenoiser ? request.Reference : request.Model)}");
         SamplingSettings standard = SamplingSettings.For(model), settings = new(request.Steps ?? standard.Steps, request.GuidanceScale ?? standard.GuidanceScale) { Eta = request.Eta };
         (TensorShape shape, TensorShape expected) = (model.Network.NativeInputs(batch: 1)["sample"], reference.Network.NativeInputs(batch: 1)["sample"]);
         if (model.Network.ClassName != reference.Network.ClassName || !shape.Equals(expected))
             throw new InvalidRequestException("reference", $"{request.Reference} is a {reference.Network.ClassName} of {expected}, {request.Model} a {model.Network.ClassName} of {shape}; expected the float model it was made from");
-        PictureCounts counts = PictureCounts.For(reference.Description);
+        PictureCounts counts = PictureCounts.For(reference.Description!);
         int asked = request.Images ?? counts.Calibration;
         GuidedSampler sampler = new(reference, settings, Math.Min(request.Batch ?? counts.CalibrationBatch, asked), cancellationToken: cancellationToken);
         int images = (asked + sampler.Images - 1) / sampler.Images * sampler.Images;
@@ -42,7 +43,7 @@ public static class PredictionCorrector
         PredictionCorrection correction = new(
             [.. order.Select(call => sampler.Timesteps[call])], [.. fits.Select(fit => fit.Slope)], [.. fits.SelectMany(fit => fit.Bias)], [.. fits.Select(fit => fit.Deviation)], sampler.ImageShape.Channels, sampler.Guided ? settings.GuidanceScale : 1);
         cancellationToken.ThrowIfCancellationRequested();
-        PredictionCorrectionFile.Write(model.Folder.ComponentPath(model.Component), correction, Describe(request, model, settings, images));
+        PredictionCorrectionFile.Write(model.Folder!.ComponentPath(model.Component), correction, Describe(request, model, settings, images));
         return new CorrectionReport(correction, [.. order.Select((call, i) => (sampler.Timesteps[call], statistics[call].MeanSquaredError, fits[i].Deviation * fits[i].Deviation))]);
     }
 
@@ -75,8 +76,7 @@ public static class PredictionCorrector
         if (sampler.Timesteps.Distinct().Count() != calls) throw new InvalidRequestException("scheduler", $"it calls the network more than once at a timestep, a correction needs one call for each");
         CorrectionStatistics[] statistics = [.. sampler.Timesteps.Select(_ => new CorrectionStatistics(sampler.ImageShape.Channels))];
         using PreparedModel prepared = new(model.Network, model.Weights), preparedReference = new(reference.Network, reference.Weights);
-        using IObservedNetwork quantized = ObservedPlannedNetwork.Factory(prepared, model.Pool)(sampler.InputShapes, cancellationToken: cancellationToken);
-        using IObservedNetwork expected = ObservedPlannedNetwork.Factory(preparedReference, reference.Pool)(sampler.InputShapes, cancellationToken: cancellationToken);
+        using PlannedNetwork quantized = prepared.Compile(sampler.InputShapes, model.Pool, cancellationToken: cancellationToken), expected = preparedReference.Compile(sampler.InputShapes, reference.Pool, cancellationToken: cancellationToken);
         if (quantized.PredictionLength != expected.PredictionLength) throw new InvalidRequestException("reference", $"it predicts {expected.PredictionLength} values, the model {quantized.PredictionLength}; expected the float model it was made from");
         float[] other = new float[expected.PredictionLength];
         for (int batch = 0; batch < batches; batch++)
@@ -102,7 +102,7 @@ public static class PredictionCorrector
 
     private static JsonElement Describe(CorrectionRequest request, SourceModel model, SamplingSettings settings, int images) => JsonSerializer.SerializeToElement(new
     {
-        sampler = model.Scheduler.ClassName,
+        sampler = model.Pipeline!.Scheduler.ClassName,
         steps = settings.Steps,
         eta = settings.Eta,
         images,

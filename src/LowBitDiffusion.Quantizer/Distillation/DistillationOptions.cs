@@ -14,7 +14,7 @@ public sealed record DistillationOptions
     /// <summary>The trajectories: steps, guidance, η.</summary>
     public SamplingSettings Sampling { get; init; } = new(100, 1.5f) { Eta = 1 };
 
-    /// <summary>Pictures of a trajectory; with guidance the network sees twice as many.</summary>
+    /// <summary>Pictures of a trajectory; with guidance the network sees twice as many. Of a network without trajectories: inputs of an update.</summary>
     public int Images { get; init; } = 2;
 
     /// <summary>

@@ -4,6 +4,8 @@ using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Quantizer.Autograd;
 using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
+using LowBitDiffusion.Quantizer.Calibration;
+using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.Metrics;
 using LowBitDiffusion.Quantizer.Reconstruction;
 using LowBitDiffusion.Quantizer.Sampling;
@@ -18,16 +20,19 @@ namespace LowBitDiffusion.Quantizer.Distillation;
 ///   x_T ──► x_(T−1) ──► … ──► x_0        steps of the sampler on the float network's prediction
 ///    │        │
 ///    ▼        ▼
-///   update   update                      L = Σ (e(x, t) − ê(x, t))²     e, ê guided predictions of the float and of the quantized network
+///   update   update                      L = log Σ (e(x, t) − ê(x, t))²     e, ê guided predictions of the float and of the quantized network
 /// </code>
-/// Noise and labels are functions of seed and epoch; results do not depend on threads, and a run that was stopped and resumed ends in the same bits as one that was not.
+/// The paper's loss is the sum itself. It is a hundred times larger at the last timesteps, where noise is hard to tell from picture, than at the first, and Adam divides every gradient by the running size of
+/// all: most timesteps would hardly learn. Under the logarithm a decibel counts the same at each.
+/// A network without timesteps has trajectories of one call, and its outputs are what it predicts; a decibel counts the same in each. Noise and labels are functions of seed and epoch; results do not depend
+/// on threads, and a run that was stopped and resumed ends in the same bits as one that was not.
 /// </summary>
 public sealed class TrajectoryDistillation
 {
     private readonly SourceModel _model;
     private readonly DistillationOptions _options;
     private readonly WorkerPool _pool;
-    private readonly GuidedSampler _sampler;
+    private readonly ICalibrationSource _source;
     private readonly Graph _graph;
     private readonly GradientExecutor _student;
     private readonly IReadOnlyList<Node> _checkpoints;
@@ -37,18 +42,17 @@ public sealed class TrajectoryDistillation
     private readonly Stopwatch _clock = new();
 
     /// <summary>Prepares a distillation.</summary>
-    /// <param name="model">The float model.</param>
+    /// <param name="run">The float model, and what it is shown.</param>
     /// <param name="student">Its network with quantized layers at their initial values; layers with a <see cref="LearnedWeight"/> learn (adapter, steps, the input's steps and zero points), others stay.</param>
     /// <param name="options">Trajectories, rates, seed.</param>
-    /// <param name="pool">Threads.</param>
     /// <exception cref="InvalidRequestException">The options ask for what the model or its sampler cannot do.</exception>
-    public TrajectoryDistillation(SourceModel model, TrainingModel student, DistillationOptions options, WorkerPool pool)
+    public TrajectoryDistillation(QuantizationRun run, TrainingModel student, DistillationOptions options)
     {
         if (options.Epochs < 1) throw new InvalidRequestException("epochs", $"expected at least one trajectory, found {options.Epochs}");
-        (_model, _options, _pool) = (model, options, pool);
-        _sampler = new GuidedSampler(model, options.Sampling, options.Images);
-        _graph = model.Network.Build(_sampler.InputShapes);
-        _student = new GradientExecutor(student, pool);
+        (_model, _options, _pool) = (run.Model, options, run.Pool);
+        _source = run.Source(options.Sampling, options.Images, SeedOf);
+        _graph = _model.GraphFor(_source.InputShapes);
+        _student = new GradientExecutor(student, _pool);
         long bytes = _graph.Nodes.Sum(node => node.Shape.Elements) * sizeof(float);
         _checkpoints = bytes > options.ActivationMemory ? NetworkPartition.Checkpoints(_graph) : [];
         _memory = new PassMemory(options.ActivationMemory);
@@ -58,7 +62,7 @@ public sealed class TrajectoryDistillation
     }
 
     /// <summary>Updates of a trajectory.</summary>
-    public int Calls => _sampler.Timesteps.Count;
+    public int Calls => _source.Timesteps.Count;
 
     private int Iterations => checked(_options.Epochs * Calls);
 
@@ -74,7 +78,7 @@ public sealed class TrajectoryDistillation
     public IReadOnlyList<DistilledStep> Run(string? stateFile = null, IProgress<DistillationProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         using PreparedModel prepared = new(_model.Network, _model.Weights);
-        using PlannedNetwork teacher = prepared.Compile(_sampler.InputShapes, _pool, cancellationToken: cancellationToken);
+        using PlannedNetwork teacher = prepared.Compile(_source.InputShapes, _pool, outputs: _model.Network.MainOutputs, cancellationToken: cancellationToken);
         if (File.Exists(stateFile)) _state.Load(stateFile);
         try
         {
@@ -98,7 +102,7 @@ public sealed class TrajectoryDistillation
         RequireFinite();
         if (stateFile is not null) _state.Save(stateFile);
         float[] after = Measure(teacher, cancellationToken);
-        return [.. _sampler.Timesteps.Select((timestep, call) => new DistilledStep(timestep, _state.SqnrBefore[call], after[call], [.. _state.Losses.Where((_, iteration) => iteration % Calls == call)]))];
+        return [.. _source.Timesteps.Select((timestep, call) => new DistilledStep(timestep, _state.SqnrBefore[call], after[call], [.. _state.Losses.Where((_, iteration) => iteration % Calls == call)]))];
     }
 
     /// <summary>Makes updates for some seconds and tells how long one takes. What is learned thereby is of no use: the student is to be thrown away.</summary>
@@ -107,7 +111,7 @@ public sealed class TrajectoryDistillation
     public double SecondsPerUpdate(double seconds, CancellationToken cancellationToken = default)
     {
         using PreparedModel prepared = new(_model.Network, _model.Weights);
-        using PlannedNetwork teacher = prepared.Compile(_sampler.InputShapes, _pool, cancellationToken: cancellationToken);
+        using PlannedNetwork teacher = prepared.Compile(_source.InputShapes, _pool, outputs: _model.Network.MainOutputs, cancellationToken: cancellationToken);
         SetLearning(true);
         List<double> times = [];
         Stopwatch clock = Stopwatch.StartNew();
@@ -117,10 +121,10 @@ public sealed class TrajectoryDistillation
             Walk(
                 teacher,
                 0,
-                (call, sample, target, conditions) =>
+                (call, inputs, targets) =>
                 {
                     if (clock.Elapsed.TotalSeconds >= seconds && times.Count > 0) return;
-                    Update(call, sample, target, conditions, cancellationToken);
+                    Update(call, inputs, targets, cancellationToken);
                     times.Add(clock.Elapsed.TotalSeconds - last);
                     last += times[^1];
                 },
@@ -136,86 +140,95 @@ public sealed class TrajectoryDistillation
     private void Trajectory(PlannedNetwork teacher, int before, string? stateFile, IProgress<DistillationProgress>? progress, CancellationToken cancellationToken)
     {
         int epoch = _state.Iteration / Calls;
-        Walk(teacher, epoch, Step, cancellationToken);
+        Walk(teacher, First(epoch), Step, cancellationToken);
 
-        void Step(int call, ReadOnlySpan<float> sample, ReadOnlySpan<float> target, IReadOnlyDictionary<string, float[]> conditions)
+        void Step(int call, IReadOnlyDictionary<string, float[]> inputs, IReadOnlyDictionary<string, float[]> targets)
         {
             // Behind a saved state: the teacher alone goes on.
             if (epoch * Calls + call < _state.Iteration) return;
-            double loss = Update(call, sample, target, conditions, cancellationToken);
+            double loss = Update(call, inputs, targets, cancellationToken);
             _state.Losses.Add((float)loss);
             int made = _state.Iteration - before;
-            progress?.Report(new DistillationProgress(epoch, _options.Epochs, _state.Iteration, Iterations, _sampler.Timesteps[call], loss, _clock.Elapsed * ((double)(Iterations - _state.Iteration) / made)));
+            progress?.Report(new DistillationProgress(epoch, _options.Epochs, _state.Iteration, Iterations, _source.Timesteps[call], loss, _clock.Elapsed * ((double)(Iterations - _state.Iteration) / made)));
             if (_state.Iteration % _options.SaveEvery != 0 || _state.Iteration == Iterations || stateFile is null) return;
             RequireFinite();
             _state.Save(stateFile);
         }
     }
 
-    private delegate void TrajectoryStep(int call, ReadOnlySpan<float> sample, ReadOnlySpan<float> target, IReadOnlyDictionary<string, float[]> conditions);
+    private delegate void TrajectoryStep(int call, IReadOnlyDictionary<string, float[]> inputs, IReadOnlyDictionary<string, float[]> targets);
 
-    /// <summary>Draws with the teacher, showing every step's sample and guided prediction.</summary>
-    private void Walk(PlannedNetwork teacher, int epoch, TrajectoryStep step, CancellationToken cancellationToken)
-    {
-        IReadOnlyDictionary<string, float[]> conditions = _sampler.Conditions(epoch * _sampler.Images);
-        teacher.Prepare([.. _sampler.Timesteps], conditions, cancellationToken);
-        _sampler.Draw(Predict, teacher.PredictionLength, Seeds(epoch), cancellationToken: cancellationToken);
-
-        void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
+    /// <summary>Shows the teacher items, and every call's inputs and results to the step.</summary>
+    private void Walk(PlannedNetwork teacher, int first, TrajectoryStep step, CancellationToken cancellationToken) => _source.Pass(
+        first,
+        (call, inputs) =>
         {
-            teacher.Predict(call, sample, prediction, cancellationToken);
-            step(call, sample, _sampler.Guide(prediction), conditions);
-        }
-    }
+            IReadOnlyDictionary<string, float[]> outputs = teacher.Run(inputs, cancellationToken: cancellationToken);
+            step(call, inputs, outputs.ToDictionary(output => output.Key, output => _source.Result(output.Key, output.Value)));
+            return outputs;
+        },
+        cancellationToken: cancellationToken);
+
+    /// <summary>The first item of an epoch: those that are worth their time take turns.</summary>
+    private int First(int epoch) => _source.Worthwhile is { } items ? epoch * _options.Images % items : epoch * _options.Images;
 
     /// <summary>Far from the small numbers that people draw pictures with, of which only 32 bits count.</summary>
-    private ulong[] Seeds(int epoch) => [.. Enumerable.Range(0, _sampler.Images).Select(i => Mix.Hash(_options.Seed + ((ulong)(uint)epoch << 16) + (ulong)i) | 0x8000_0000)];
+    private ulong SeedOf(int item) => Mix.Hash(_options.Seed + ((ulong)(uint)(item / _options.Images) << 16) + (ulong)(item % _options.Images)) | 0x8000_0000;
 
     /// <summary>One update; returns the squared error per element.</summary>
-    private double Update(int call, ReadOnlySpan<float> sample, ReadOnlySpan<float> target, IReadOnlyDictionary<string, float[]> conditions, CancellationToken cancellationToken)
+    private double Update(int call, IReadOnlyDictionary<string, float[]> inputs, IReadOnlyDictionary<string, float[]> targets, CancellationToken cancellationToken)
     {
         using PassMemory.Scope scope = _memory.Open();
         foreach (LearnedVariable learned in _learned) learned.Variable.ClearGradient();
-        (Tape tape, float[] prediction) = Student(call, sample, conditions, record: true, cancellationToken);
-        float[] error = _sampler.Guide(prediction);
+        (Tape tape, IReadOnlyDictionary<string, float[]> predictions) = Student(call, inputs, record: true, cancellationToken);
+        Dictionary<Node, float[]> upstream = [];
         double loss = 0;
-        for (int i = 0; i < error.Length; i++)
+        foreach ((string name, Node output) in _graph.Outputs)
         {
-            error[i] -= target[i];
-            loss += (double)error[i] * error[i];
-            error[i] *= 2;
+            float[] error = [.. _source.Result(name, predictions[name])], target = targets[name];
+            double squares = 0;
+            for (int i = 0; i < error.Length; i++)
+            {
+                error[i] -= target[i];
+                squares += (double)error[i] * error[i];
+            }
+
+            // d log Σ e² = 2 e/Σ e²; a prediction without error has nothing to learn from.
+            float scale = squares > 0 ? (float)(2 / squares) : 0;
+            for (int i = 0; i < error.Length; i++) error[i] *= scale;
+            loss += squares / error.Length;
+            upstream.Add(output, RowLayout.ToRows(_source.ResultBackward(name, error, predictions[name].Length), output.Shape));
         }
 
-        if (!double.IsFinite(loss)) throw new TrainingDivergedException($"step {call + 1} of {Calls} (timestep {_sampler.Timesteps[call]})", _state.Iteration, $"the loss is {loss}");
-        Node output = _graph.Outputs["sample"];
-        tape.Backward(new Dictionary<Node, float[]> { [output] = RowLayout.ToRows(_sampler.GuideBackward(error, prediction.Length), output.Shape) }, cancellationToken: cancellationToken);
+        if (!double.IsFinite(loss)) throw new TrainingDivergedException(Place(call), _state.Iteration, $"the loss is {loss}");
+        tape.Backward(upstream, cancellationToken: cancellationToken);
         _pool.Chunks(_learned.Count, 1, (i, _) => _learned[i].Step(_state.Iteration, Iterations));
-        return loss / error.Length;
+        return loss;
     }
 
-    private (Tape Tape, float[] Prediction) Student(int call, ReadOnlySpan<float> sample, IReadOnlyDictionary<string, float[]> conditions, bool record, CancellationToken cancellationToken)
+    private (Tape Tape, IReadOnlyDictionary<string, float[]> Predictions) Student(int call, IReadOnlyDictionary<string, float[]> inputs, bool record, CancellationToken cancellationToken)
     {
-        float[] timesteps = new float[_sampler.NetworkBatch];
-        Array.Fill(timesteps, _sampler.Timesteps[call]);
-        Dictionary<string, float[]> inputs = new(conditions) { ["sample"] = sample.ToArray(), ["timestep"] = timesteps };
-        Node output = _graph.Outputs["sample"];
-        Tape tape = _student.Run(
-            GradientExecutor.Rows(_graph, inputs), [output], new RunSettings { Timesteps = timesteps, Checkpoints = record ? _checkpoints : [], Record = record }, cancellationToken);
-        return (tape, [.. RowLayout.FromRows(tape[output], output.Shape)]);
+        float[] timesteps = new float[SampleRows.BatchOf(_graph)];
+        Array.Fill(timesteps, _source.Timesteps[call]);
+        RunSettings settings = new() { Timesteps = timesteps, Checkpoints = record ? _checkpoints : [], Record = record };
+        Tape tape = _student.Run(GradientExecutor.Rows(_graph, inputs), [.. _graph.Outputs.Values], settings, cancellationToken);
+        return (tape, _graph.Outputs.ToDictionary(output => output.Key, output => RowLayout.FromRows(tape[output.Value], output.Value.Shape)));
     }
 
-    /// <summary>Signal to quantization noise of the guided prediction at each timestep, on the trajectory behind the last that is learned from.</summary>
+    /// <summary>Signal to quantization noise of what is predicted at each timestep, on items behind those that are learned from.</summary>
     private float[] Measure(PlannedNetwork teacher, CancellationToken cancellationToken)
     {
         float[] sqnr = new float[Calls];
         Walk(
             teacher,
-            _options.Epochs,
-            (call, sample, target, conditions) =>
+            _source.Worthwhile is { } items ? items + _options.Images : _options.Epochs * _options.Images,
+            (call, inputs, targets) =>
             {
                 using PassMemory.Scope scope = _memory.Open();
-                (_, float[] prediction) = Student(call, sample, conditions, record: false, cancellationToken);
-                sqnr[call] = (float)new SignalQuality().Add(target, _sampler.Guide(prediction)).Sqnr;
+                (_, IReadOnlyDictionary<string, float[]> predictions) = Student(call, inputs, record: false, cancellationToken);
+                SignalQuality quality = new();
+                foreach ((string name, float[] target) in targets) quality.Add(target, _source.Result(name, predictions[name]));
+                sqnr[call] = (float)quality.Sqnr;
             },
             cancellationToken);
         return sqnr;
@@ -231,8 +244,10 @@ public sealed class TrajectoryDistillation
     {
         int call = (_state.Iteration + Calls - 1) % Calls;
         foreach (LearnedVariable learned in _learned.Where(learned => learned.Diverged))
-            throw new TrainingDivergedException($"step {call + 1} of {Calls} (timestep {_sampler.Timesteps[call]})", _state.Iteration, $"'{learned.Variable.Name}' is not finite");
+            throw new TrainingDivergedException(Place(call), _state.Iteration, $"'{learned.Variable.Name}' is not finite");
     }
+
+    private string Place(int call) => _model.IsDenoiser ? $"step {call + 1} of {Calls} (timestep {_source.Timesteps[call]})" : _model.Network.ClassName;
 
     /// <summary>What is learned, with its rates. Layers may share the quantizer of their input.</summary>
     private static List<LearnedVariable> Learned(TrainingModel student, DistillationOptions options)

@@ -12,13 +12,13 @@ public sealed record ComparedModel
     /// <summary>Its folder.</summary>
     public required string Folder { get; init; }
 
-    /// <summary>Who chose its numbers; null for float.</summary>
+    /// <summary>Who chose its numbers, of several networks each method once; null for float.</summary>
     public required string? Method { get; init; }
 
     /// <summary>Whether its predictions are corrected after PTQD.</summary>
     public required bool Corrected { get; init; }
 
-    /// <summary>Precision of layers that no rule names: <c>w4a8</c>, or <c>float</c>.</summary>
+    /// <summary>Precision of the denoiser's layers that no rule names: <c>w4a8</c>, or <c>float</c>; behind it those of other quantized networks, <c>float, vae w8a8</c>.</summary>
     public required string Precision { get; init; }
 
     /// <summary>Bytes of the denoising network's tensors in the file.</summary>

@@ -113,13 +113,20 @@ public static class ModelComparer
         public static Candidate Open(string path)
         {
             using SourceModel model = SourceModel.Open(path);
-            Graph graph = model.Network.Build(model.Network.NativeInputs(batch: 1));
-            ModulePrecision? standard = model.Quantization?.Default;
+            DiffusionModel pipeline = model.Pipeline ?? throw new InvalidRequestException("models", $"expected whole models' folders, found a network's alone, {path}");
+            Graph graph = model.Graph;
+            // The denoiser's precision counts; others are named where they are not float.
+            string[] methods = [.. pipeline.Components.Select(component => component.QuantizationMethod).OfType<string>().Distinct()];
+            IEnumerable<string> precisions = pipeline.Components.Where(component => component == pipeline.Denoiser || component.QuantizationMethod is not null)
+                .Select(component => component == pipeline.Denoiser ? PrecisionOf(component) : $"{component.Name} {PrecisionOf(component)}");
             return new Candidate(
-                model.Folder, model.Description, model.Quantization?.Method, model.Pipeline.Denoiser.Correction is not null, standard is null ? "float" : new Precision(standard.WeightBits, standard.ActivationBits).ToString(),
+                model.Folder!, pipeline.Description, methods.Length == 0 ? null : string.Join(", ", methods), pipeline.Denoiser.Correction is not null, string.Join(", ", precisions),
                 model.Tensors.Tensors.Values.Sum(tensor => tensor.ByteLength), NetworkCost.Of(graph, model.Weights).BitOperationsPerStep,
                 graph.Parameters.ToDictionary(parameter => parameter.Name, parameter => parameter.Shape));
         }
+
+        private static string PrecisionOf(ModelComponent component) =>
+            component.Files.Component.Quantization?.Default is { } standard ? new Precision(standard.WeightBits, standard.ActivationBits).ToString() : "float";
 
         public void CheckAgainst(Candidate reference)
         {

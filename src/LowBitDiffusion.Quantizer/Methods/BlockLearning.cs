@@ -8,7 +8,6 @@ using LowBitDiffusion.Quantizer.Autograd.FakeQuantization;
 using LowBitDiffusion.Quantizer.Calibration;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Reconstruction;
-using LowBitDiffusion.Quantizer.Sampling;
 
 namespace LowBitDiffusion.Quantizer.Methods;
 
@@ -28,14 +27,26 @@ internal sealed class BlockLearning
     private readonly Graph _graph;
     private readonly IReadOnlyList<ReconstructionUnit> _units;
     private readonly List<LearnedPart> _parts = [];
+    private readonly int _batch;
+    private readonly int? _worthwhile;
 
     public BlockLearning(QuantizationRun run, BlockPreset preset)
     {
         (_run, _preset) = (run, preset);
         // As the calibration set has it: of the size that is drawn, with as many tokens as the prompts take.
-        GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, 1, run.Stage("encoding"), run.CancellationToken);
-        _graph = run.Model.Network.Build(sampler.InputShapes.ToDictionary(input => input.Key, input => input.Value.With(0, preset.Batch)));
+        ICalibrationSource source = run.Source(1);
+        _worthwhile = source.Worthwhile;
+        _graph = GraphFor(preset.Batch);
         _units = NetworkPartition.Of(_graph, preset.SeparateTemporal);
+        // Large pictures: as many at once as fit into what inputs and targets may take.
+        ReconstructionOptions[] options = [.. preset.Stages.Select(stage => stage.Options)];
+        long most = options.Length == 0 ? preset.Batch : options.Min(stage => stage.MemoryLimit / (sizeof(float) * UnitFeed.ElementsPerSample(_graph, _units, stage.QuantizedInputShare < 1)));
+        _batch = (int)Math.Clamp(most, 1, preset.Batch);
+        if (_batch == preset.Batch) return;
+        _graph = GraphFor(_batch);
+        _units = NetworkPartition.Of(_graph, preset.SeparateTemporal);
+
+        Graph GraphFor(int batch) => run.Model.GraphFor(source.InputShapes.ToDictionary(input => input.Key, input => input.Value.With(0, batch)));
     }
 
     public MethodResult Run()
@@ -43,7 +54,7 @@ internal sealed class BlockLearning
         IReadOnlyDictionary<string, QuantizedModule> modules = PostTrainingQuantizer.Quantize(_run);
         if (_preset.Stages.Count == 0) return new MethodResult(modules);
         int samples = Samples(modules), iterations = 0;
-        ICalibrationSamples set = TrajectorySamples.Of(_run, samples, _preset.Choice);
+        ICalibrationSamples set = CalibrationSet.Of(_run, samples, _preset.Choice);
         for (int stage = 0; stage < _preset.Stages.Count; stage++)
         {
             if (stage == 0) iterations = Iterations(modules, set);
@@ -129,12 +140,13 @@ internal sealed class BlockLearning
     /// <summary>Size of the calibration set: the paper's, or as many as can be gathered in a share of the budget.</summary>
     private int Samples(IReadOnlyDictionary<string, QuantizedModule> modules)
     {
-        if (_run.Request.Samples is { } asked) return Math.Max(asked, _preset.Batch);
-        if (_run.Request.Budget is not { } budget) return _preset.Samples;
+        int paper = Math.Max(_worthwhile is { } worthwhile ? Math.Min(worthwhile, _preset.Samples) : _preset.Samples, _batch);
+        if (_run.Request.Samples is { } asked) return Math.Max(asked, _batch);
+        if (_run.Request.Budget is not { } budget) return paper;
         return (int)_run.Saved.Decide("samples", () =>
         {
             (_, double sample) = Cost(modules, new Standstill(_graph, _run.Calibration.Seed));
-            return Math.Floor(Math.Clamp(GatheringShare * budget.TotalSeconds / (sample * _preset.Stages.Count), 4 * _preset.Batch, _preset.Samples));
+            return Math.Floor(Math.Clamp(GatheringShare * budget.TotalSeconds / (sample * _preset.Stages.Count), Math.Min(4 * _batch, paper), paper));
         });
     }
 
@@ -172,7 +184,7 @@ internal sealed class BlockLearning
 
     private TrainingReport Report(int samples, int iterations)
     {
-        Dictionary<string, double> settings = new() { ["samples"] = samples, ["batch"] = _preset.Batch };
+        Dictionary<string, double> settings = new() { ["samples"] = samples, ["batch"] = _batch };
         foreach (BlockStage stage in _preset.Stages)
         {
             ReconstructionOptions options = Scaled(stage, iterations).Options;
@@ -211,15 +223,15 @@ internal sealed class BlockLearning
     /// <summary>Inputs to measure time with, when there is no calibration set yet.</summary>
     private sealed class Standstill(Graph graph, ulong seed) : ICalibrationSamples
     {
-        public int Count => graph.Inputs["timestep"].Shape[0];
+        public int Count => SampleRows.BatchOf(graph);
 
         public IReadOnlyDictionary<string, float[]> Batch(ReadOnlySpan<int> samples) =>
             graph.Inputs.ToDictionary(input => input.Key, input => Enumerable.Range(0, (int)input.Value.Shape.Elements).Select(i => Value(input.Key, i)).ToArray());
 
-        // A mask that hides nothing; label and timestep 0 are there in every model.
+        // A mask that hides nothing; label, token and timestep 0 are there in every model.
         private float Value(string input, int index) => input switch
         {
-            "sample" => (float)(Mix.Hash(seed + (ulong)index) % 1000) / 500 - 1,
+            "sample" or "image" or "latent" => (float)(Mix.Hash(seed + (ulong)index) % 1000) / 500 - 1,
             "encoder_attention_mask" => 1,
             _ => 0,
         };

@@ -13,13 +13,13 @@ namespace LowBitDiffusion.Quantizer.Methods;
 
 /// <summary>
 /// EfficientDM (He et al. 2024): the whole network is distilled along the float network's trajectories. Low-rank adapters change the weights before they are quantized and are gone once the codes are;
-/// every timestep learns activation scales of its own.
+/// every timestep learns activation scales of its own. An autoencoder and a text encoder are distilled on what they are shown, towards their own outputs.
 /// </summary>
 public sealed class EfficientDm : IQuantizationMethod
 {
     private const string Adapters = "adapters", ScaleAware = "scale-aware", Talsq = "talsq";
     private const int Rank = 32;
-    private const double HighestAdapterRate = 0.05, HighestInputStepRate = 2e-2, HighestInputZeroPointRate = 5e-2;
+    private const double AdapterRate = 0.02, HighestInputStepRate = 2e-2, HighestInputZeroPointRate = 5e-2;
 
     /// <inheritdoc/>
     public string Name => "efficientdm";
@@ -44,25 +44,25 @@ public sealed class EfficientDm : IQuantizationMethod
         IReadOnlyDictionary<string, QuantizedModule> start = PostTrainingQuantizer.Quantize(run);
         SamplingSettings sampling = run.Calibration.Sampling with { Eta = 1, Steps = run.Request.TrainingSteps ?? run.Calibration.Sampling.Steps };
         DistillationOptions paper = new() { Sampling = sampling, ScaleAware = run.Uses(ScaleAware), Seed = run.Request.Seed };
-        float[] learned = Timesteps(run.Model, sampling), asked = Timesteps(run.Model, run.Calibration.Sampling);
+        float[] learned = Timesteps(run, sampling), asked = Timesteps(run, run.Calibration.Sampling);
         IReadOnlyDictionary<string, QuantizedModule> initial = TimestepRegridding.To(start, learned);
         int iterations = run.Iterations(DistillationOptions.PaperIterations, () =>
         {
             // The clock runs on a student of its own, which is thrown away.
-            double seconds = new TrajectoryDistillation(run.Model, Student(run, initial), paper, run.Pool).SecondsPerUpdate(Math.Min(10, run.Request.Budget?.TotalSeconds / 10 ?? 10), run.CancellationToken);
+            double seconds = new TrajectoryDistillation(run, Student(run, initial), paper).SecondsPerUpdate(Math.Min(10, run.Request.Budget?.TotalSeconds / 10 ?? 10), run.CancellationToken);
             return (seconds, seconds * learned.Length);
         });
         DistillationOptions options = Scaled(paper, Math.Max(1, iterations / learned.Length), learned.Length);
 
         TrainingModel student = Student(run, initial);
-        IReadOnlyList<DistilledStep> steps = new TrajectoryDistillation(run.Model, student, options, run.Pool).Run(run.Saved.PathOf("distillation.safetensors"), new Progress(run), run.CancellationToken);
-        IReadOnlyDictionary<string, QuantizedModule> modules = TimestepRegridding.To(student.Export(run.Model.Network.Build(run.Model.Network.NativeInputs(batch: 1))), asked);
+        IReadOnlyList<DistilledStep> steps = new TrajectoryDistillation(run, student, options).Run(run.Saved.PathOf("distillation.safetensors"), new Progress(run), run.CancellationToken);
+        IReadOnlyDictionary<string, QuantizedModule> modules = TimestepRegridding.To(student.Export(run.Model.Graph), asked);
         return new MethodResult(start.ToDictionary(module => module.Key, module => run.Rules.IsStandard(module.Key) ? modules[module.Key] : module.Value), Report(run, options, steps));
     }
 
     /// <summary>
     /// The paper's rates fit its 16,000 updates, in each of which Adam moves by the rate, whatever the gradient. Fewer updates get rates with which they come as far, up to the highest at which tiny and
-    /// small networks were seen to learn. Steps of inputs move in proportion to themselves: those of 8 bits are a sixteenth of those of 4 bits, for which the paper gives its rate.
+    /// small networks were seen to learn. Adapters have one rate, falling to zero: under the logarithm of the loss all timesteps pull alike, and fifty times the paper's rate was best. Steps of inputs move in proportion to themselves: those of 8 bits are a sixteenth of those of 4 bits, for which the paper gives its rate.
     /// </summary>
     private static DistillationOptions Scaled(DistillationOptions paper, int epochs, int calls)
     {
@@ -70,7 +70,7 @@ public sealed class EfficientDm : IQuantizationMethod
         return paper with
         {
             Epochs = epochs,
-            AdapterRate = Math.Min(factor * paper.AdapterRate, HighestAdapterRate),
+            AdapterRate = AdapterRate,
             InputStepRate = Math.Min(factor * paper.InputStepRate, HighestInputStepRate),
             InputZeroPointRate = Math.Min(factor * paper.InputZeroPointRate, HighestInputZeroPointRate),
             RelativeStepRates = true,
@@ -100,21 +100,19 @@ public sealed class EfficientDm : IQuantizationMethod
         return student;
     }
 
-    private static float[] Timesteps(SourceModel model, SamplingSettings sampling) => [.. new GuidedSampler(model, sampling, 1).Timesteps.Distinct().Order()];
+    private static float[] Timesteps(QuantizationRun run, SamplingSettings sampling) => [.. run.Source(sampling, 1, _ => 0).Timesteps.Distinct().Order()];
 
     private static TrainingReport Report(QuantizationRun run, DistillationOptions options, IReadOnlyList<DistilledStep> steps)
     {
         using Process process = Process.GetCurrentProcess();
+        Dictionary<string, double> trajectories = new() { ["steps"] = options.Sampling.Steps, ["guidance_scale"] = options.Sampling.GuidanceScale, ["eta"] = options.Sampling.Eta };
         return new TrainingReport
         {
             Method = run.Method.Name,
             Without = run.Request.Without,
-            Settings = new Dictionary<string, double>
+            Settings = new Dictionary<string, double>(run.Model.IsDenoiser ? trajectories : [])
             {
                 ["epochs"] = options.Epochs,
-                ["steps"] = options.Sampling.Steps,
-                ["guidance_scale"] = options.Sampling.GuidanceScale,
-                ["eta"] = options.Sampling.Eta,
                 ["images"] = options.Images,
                 ["rank"] = run.Uses(Adapters) ? Rank : 0,
                 ["adapter_rate"] = options.AdapterRate,
@@ -123,7 +121,7 @@ public sealed class EfficientDm : IQuantizationMethod
                 ["input_zero_point_rate"] = options.InputZeroPointRate,
                 ["weight_decay"] = options.WeightDecay,
             },
-            Parts = [.. steps.Select(step => new LearnedPart(string.Create(CultureInfo.InvariantCulture, $"timestep {step.Timestep}"), "Timestep", Finite(step.SqnrBefore), Finite(step.SqnrAfter), step.Losses.Count, step.Losses))],
+            Parts = [.. steps.Select(step => new LearnedPart(run.Model.IsDenoiser ? string.Create(CultureInfo.InvariantCulture, $"timestep {step.Timestep}") : "outputs", run.Model.IsDenoiser ? "Timestep" : "Network", Finite(step.SqnrBefore), Finite(step.SqnrAfter), step.Losses.Count, step.Losses))],
             Seconds = run.Saved.Seconds,
             PeakBytes = process.PeakWorkingSet64,
         };

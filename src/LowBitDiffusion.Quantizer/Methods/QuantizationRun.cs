@@ -13,6 +13,8 @@ namespace LowBitDiffusion.Quantizer.Methods;
 public sealed class QuantizationRun : IDisposable
 {
     private readonly IProgress<QuantizationProgress>? _progress;
+    private readonly IReadOnlyList<float[]> _texts;
+    private readonly LatentPictures? _pictures;
 
     private QuantizationRun(QuantizationRequest request, SourceModel model, IProgress<QuantizationProgress>? progress, CancellationToken cancellationToken)
     {
@@ -32,7 +34,8 @@ public sealed class QuantizationRun : IDisposable
         if (request.Samples < 1) throw new InvalidRequestException("samples", $"expected at least one, found {request.Samples}");
         if (request.Budget <= TimeSpan.Zero) throw new InvalidRequestException("budget", $"expected a positive time, found {request.Budget}");
         if (request.FloatType is not (DType.F32 or DType.F16 or DType.BF16)) throw new InvalidRequestException("float type", $"expected F32, F16 or BF16, found {request.FloatType}");
-        if (model.Quantization is { } quantization) throw new InvalidRequestException("model", $"{model.Folder.Path} is quantized already ({quantization.Method}), expected a float model");
+        if (model.Quantization is { } quantization) throw new InvalidRequestException("model", $"{Path.Combine(model.Path, model.IsDenoiser ? "" : model.Component)} is quantized already ({quantization.Method}), expected a float {(model.IsDenoiser ? "model" : "network")}");
+        CheckSubjects(request, model);
 
         Standard = Precision.Parse($"w{request.WeightBits}a{request.ActivationBits}");
         Rules = new PrecisionRules(Standard, request.Rules);
@@ -46,10 +49,12 @@ public sealed class QuantizationRun : IDisposable
             Height = request.Height,
             Width = request.Width,
         };
-        PictureCounts counts = PictureCounts.For(model.Description);
+        _texts = model.Network is ClipTextModel ? TokenTexts.Of(model, request.Prompts) : [];
+        PictureCounts counts = PictureCounts.For(model, _texts.Count);
         ReportImages = request.ReportImages ?? counts.Report;
         Calibration = new CalibrationOptions(sampling, request.Images ?? counts.Calibration, request.Batch ?? counts.CalibrationBatch, request.Seed, Start.Range, Start.Split, Start.PerTimestep);
-        Layers = ModuleInputs.Of(model.Network.Build(model.Network.NativeInputs(batch: 1)), Start.Split);
+        if (model.Network is IAutoencoder) _pictures = new LatentPictures(model, Calibration, Stage("drawing"), Stage("encoding"));
+        Layers = ModuleInputs.Of(model.Graph, Start.Split);
         Rules.CheckUsed([.. Layers.Select(layer => layer.Op.Module)]);
 
         // Before the work, not after it.
@@ -103,7 +108,7 @@ public sealed class QuantizationRun : IDisposable
     /// <exception cref="OutputException">The output exists and must not be replaced.</exception>
     public static QuantizationRun Open(QuantizationRequest request, IProgress<QuantizationProgress>? progress = null, CancellationToken cancellationToken = default)
     {
-        SourceModel model = SourceModel.Open(request.Model, request.Threads);
+        SourceModel model = SourceModel.Open(request.Model, request.Threads, request.Component);
         try
         {
             return new QuantizationRun(request, model, progress, cancellationToken);
@@ -117,6 +122,21 @@ public sealed class QuantizationRun : IDisposable
 
     /// <summary>Executes the network with other weights, fast; progress of packing them is told as a stage.</summary>
     public ObservedNetworkFactory NetworksWith(ModelWeights weights) => ObservedPlannedNetwork.Factory(Model.Network, weights, Pool, Stage("packing"));
+
+    /// <summary>What the network is shown, so many items at once.</summary>
+    public ICalibrationSource Source(int items) => Source(Calibration.Sampling, items, number => Calibration.Seed + (ulong)number);
+
+    /// <summary>The same with trajectories of another kind, where there are any.</summary>
+    /// <param name="sampling">How they are drawn.</param>
+    /// <param name="items">How many at once.</param>
+    /// <param name="seedOf">Seed of a picture by its number.</param>
+    public ICalibrationSource Source(SamplingSettings sampling, int items, Func<int, ulong> seedOf)
+    {
+        if (items < 1) throw new InvalidRequestException("batch", $"expected at least one image, found {items}");
+        if (_pictures is not null) return new AutoencoderSource(_pictures, items);
+        if (_texts.Count > 0) return new TokenSource(Model.Network.MainOutputs, _texts, items);
+        return new TrajectorySource(Model.Network, new GuidedSampler(Model, sampling, items, Stage("encoding"), CancellationToken), seedOf, Model.Description!.DrawsLatents);
+    }
 
     /// <summary>Whether an ingredient is not left out.</summary>
     public bool Uses(string ingredient) => !Request.Without.Contains(ingredient);
@@ -155,6 +175,15 @@ public sealed class QuantizationRun : IDisposable
     {
         Saved.Dispose();
         Model.Dispose();
+    }
+
+    /// <summary>What the pictures or texts are, said where it has no meaning.</summary>
+    private static void CheckSubjects(QuantizationRequest request, SourceModel model)
+    {
+        bool texts = model.Network is ClipTextModel;
+        if (request.TrainingSteps is not null && !model.IsDenoiser) throw new InvalidRequestException("training steps", $"expected none, because a {model.Network.ClassName} has no timesteps, found {request.TrainingSteps}");
+        if (request.PromptEmbeddings is not null && (texts || model.Pipeline is null)) throw new InvalidRequestException("prompt embeddings", $"expected none for a {model.Network.ClassName}{(texts ? ", which reads prompts" : " without a pipeline to draw with")}, found some");
+        if (request.Prompts is not null && !texts && model.Pipeline is null) throw new InvalidRequestException("prompts", $"expected none for a {model.Network.ClassName} without a pipeline to draw with, found {request.Prompts.Count}");
     }
 
     private sealed class StageProgress(IProgress<QuantizationProgress> progress, string stage) : IProgress<double>

@@ -4,9 +4,9 @@ using LowBitDiffusion.Quantizer.Methods;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;
 
-/// <summary>How attentions were chosen to be computed, by the trajectories of the quantized network against the float one's.</summary>
+/// <summary>How attentions were chosen to be computed, by what comes out of the quantized network against the float one.</summary>
 /// <param name="Chosen"><c>int8</c>, <c>bf16</c> or <c>float</c>, as in the file.</param>
-/// <param name="Psnr">What was measured: peak signal-to-noise ratio of the final samples in decibels by how attentions were computed; null without any difference.</param>
+/// <param name="Psnr">What was measured: peak signal-to-noise ratio of the final samples (of a network without trajectories, of its worst output) in decibels by how attentions were computed; null without any difference.</param>
 public sealed record AttentionChoice(string Chosen, IReadOnlyDictionary<string, double?> Psnr)
 {
     /// <summary>
@@ -40,7 +40,7 @@ public sealed record AttentionChoice(string Chosen, IReadOnlyDictionary<string, 
     /// <summary>Whether the faster way costs no more than what is allowed; null stands for no difference at all.</summary>
     internal static bool CostsLittle(double? inFloat, double? faster) => faster is not { } decibels || inFloat - decibels <= Allowed;
 
-    private static double? Final(QualityReport report) => report.Trajectory[^1].Psnr;
+    private static double? Final(QualityReport report) => report.FinalPsnr;
 
     private static string Name(AttentionPrecision attention) => attention.ToString().ToLowerInvariant();
 }

@@ -7,7 +7,7 @@ using LowBitDiffusion.Quantizer.Quantizers;
 namespace LowBitDiffusion.Quantizer.PostTraining;
 
 /// <summary>
-/// Quantizers by looking alone: activation ranges from the model's own trajectories, weight ranges from the weights, everything rounded to nearest. The baseline, and what methods that learn start from.
+/// Quantizers by looking alone: activation ranges from what a source shows the network (a denoiser: trajectories of its own), weight ranges from the weights, everything rounded to nearest. The baseline, and what methods that learn start from.
 /// </summary>
 public static class PostTrainingQuantizer
 {
@@ -32,13 +32,13 @@ public static class PostTrainingQuantizer
         return modules;
     }
 
-    /// <summary>Input quantizers of every quantized layer, from trajectories. Layers that read one value share one, so that the executor sees at once that it is quantized once for all of them.</summary>
+    /// <summary>Input quantizers of every quantized layer, from calibration. Layers that read one value share one, so that the executor sees at once that it is quantized once for all of them.</summary>
     /// <param name="run">The model and what is asked for.</param>
     /// <param name="networks">Executes the network that is looked at: the float one, or one with other weights.</param>
     /// <param name="divisors">Divisors of input channels by layer, or null.</param>
     public static IReadOnlyDictionary<string, TimestepTable> Tables(QuantizationRun run, ObservedNetworkFactory networks, IReadOnlyDictionary<string, float[]>? divisors = null)
     {
-        ActivationStatistics statistics = Calibrator.Run(run.Model, networks, run.IsQuantized, run.Calibration, divisors, run.Stage("calibrating"), run.Stage("encoding"), run.CancellationToken);
+        ActivationStatistics statistics = Calibrator.Run(run.Source, networks, run.Model.Path, run.IsQuantized, run.Calibration, divisors, run.Stage("calibrating"), run.CancellationToken);
         Dictionary<(ActivationRange, int), TimestepTable> known = [];
         Dictionary<string, TimestepTable> tables = [];
         foreach ((string module, ActivationRange range) in statistics.Modules)

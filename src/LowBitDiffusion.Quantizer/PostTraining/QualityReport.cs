@@ -43,6 +43,12 @@ public sealed record TrajectoryPoint(float Timestep, double? Psnr, double Range)
     }
 }
 
+/// <summary>How far an output of the quantized network is from the float network's, both on the same inputs.</summary>
+/// <param name="Output">Name of the output.</param>
+/// <param name="Psnr">Peak signal-to-noise ratio in decibels; null without any difference.</param>
+/// <param name="Range">The range that counts as peak: 2 for pictures; else from the smallest to the largest value of the float network's.</param>
+public sealed record OutputQuality(string Output, double? Psnr, double Range);
+
 /// <summary>What quantization cost and what it saved.</summary>
 public sealed record QualityReport
 {
@@ -63,10 +69,13 @@ public sealed record QualityReport
     /// <summary>Bytes of the float network in F32.</summary>
     public required long FloatBytes { get; init; }
 
+    /// <summary>Outputs of a network without trajectories, an autoencoder or a text encoder; null for a denoiser, and if nothing was measured.</summary>
+    public IReadOnlyList<OutputQuality>? Outputs { get; init; }
+
     /// <summary>The trajectory, from noise to picture; empty if it was not measured.</summary>
     public required IReadOnlyList<TrajectoryPoint> Trajectory { get; init; }
 
-    /// <summary>Pictures behind activations and trajectory, drawn from noise that calibration did not see.</summary>
+    /// <summary>Pictures behind activations and trajectory, drawn from noise that calibration did not see; a text encoder's texts are those of the calibration.</summary>
     public required int Images { get; init; }
 
     /// <summary>How attentions came to be computed as they are; null if that was asked for.</summary>
@@ -77,6 +86,9 @@ public sealed record QualityReport
 
     /// <summary>Bytes of the network in the file.</summary>
     public long Bytes => Sizes.Sum(size => size.Bytes);
+
+    /// <summary>PSNR of what comes out at the end: the last sample, or the worst output; null without any difference.</summary>
+    internal double? FinalPsnr => Trajectory.Count > 0 ? Trajectory[^1].Psnr : Outputs?.Min(output => output.Psnr);
 
     /// <summary>UTF-8 JSON with keys in snake case.</summary>
     public byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, s_json);
@@ -100,6 +112,12 @@ public sealed record QualityReport
         {
             text.Append(CultureInfo.InvariantCulture, $"\nPSNR of {Images} trajectories{(Latents ? " of latents" : "")} against float:\n");
             foreach (TrajectoryPoint point in Trajectory) text.Append(CultureInfo.InvariantCulture, $"t {point.Timestep,5:0}  {Decibels(point.Psnr)}\n");
+        }
+
+        if (Outputs is not null)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"\nPSNR of outputs on {Images} inputs against float:\n");
+            foreach (OutputQuality output in Outputs) text.Append(CultureInfo.InvariantCulture, $"{output.Output,-24} {Decibels(output.Psnr)}\n");
         }
 
         if (Attention is { } choice)

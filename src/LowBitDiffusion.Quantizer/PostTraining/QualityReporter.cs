@@ -12,98 +12,102 @@ namespace LowBitDiffusion.Quantizer.PostTraining;
 /// <summary>Measures a quantized network against the float one it was made from.</summary>
 public static class QualityReporter
 {
-    // Of the time of both networks' trajectories: the float network is slower, and watched.
+    // Of the time of both networks' passes: the float network is slower, and watched.
     private const double FloatShare = 0.75;
 
-    /// <summary>Measures weights, sizes and, if pictures are asked for, activations and trajectories.</summary>
+    /// <summary>Measures weights, sizes and, if pictures are asked for, activations and what comes out.</summary>
     /// <param name="run">The float model, and how it was quantized.</param>
     /// <param name="modules">Its quantized layers.</param>
     /// <param name="quantizedNetworks">Executes the quantized network.</param>
     public static QualityReport Measure(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules, ObservedNetworkFactory quantizedNetworks)
     {
         ActivationQuality activations = new(modules);
-        List<TrajectoryPoint> trajectory = [];
-        int images = 0;
-        int wanted = run.ReportImages;
+        (ComparisonPoint Point, double? Psnr, double Range)[] points = [];
+        int images = 0, wanted = run.ReportImages;
         if (wanted > 0)
         {
-            GuidedSampler sampler = new(run.Model, run.Calibration.Sampling, Math.Min(run.Calibration.Batch, wanted), run.Stage("encoding"), run.CancellationToken);
-            images = (wanted + sampler.Images - 1) / sampler.Images * sampler.Images;
-            trajectory = Trajectories(run, sampler, images, activations, quantizedNetworks);
+            ICalibrationSource source = run.Source(Math.Min(run.Calibration.Batch, wanted));
+            images = (wanted + source.Items - 1) / source.Items * source.Items;
+            points = Compare(run, source, images, activations, quantizedNetworks);
         }
 
         SourceModel model = run.Model;
-        Graph graph = model.Network.Build(model.Network.NativeInputs(batch: 1));
+        Graph graph = model.Graph;
+        bool timeless = !graph.Inputs.ContainsKey("timestep");
+        OutputQuality[] outputs = [.. points.Where(one => one.Point.Output is not null).Select(one => new OutputQuality(one.Point.Output!, one.Psnr, one.Range))];
         return new QualityReport
         {
-            Modules = [.. graph.MatrixNodes.Select(node => (MatrixOp)node.Op).DistinctBy(op => op.Module).Select(op => Describe(model, op, modules.GetValueOrDefault(op.Module), activations))],
+            Modules = [.. graph.MatrixNodes.Select(node => (MatrixOp)node.Op).DistinctBy(op => op.Module).Select(op => Describe(model, op, modules.GetValueOrDefault(op.Module), activations, timeless))],
             Sizes = Sizes(graph, modules, run.Request.FloatType),
             FloatBytes = graph.Parameters.Sum(parameter => parameter.Shape.Elements) * sizeof(float),
-            Trajectory = trajectory,
+            Outputs = outputs.Length > 0 ? outputs : null,
+            Trajectory = [.. points.Where(one => one.Point.Output is null).Select(one => new TrajectoryPoint(one.Point.Timestep, one.Psnr, one.Range))],
             Images = images,
-            Latents = model.Description.DrawsLatents,
+            Latents = model.IsDenoiser && model.Description!.DrawsLatents,
         };
     }
 
-    private static List<TrajectoryPoint> Trajectories(QuantizationRun run, GuidedSampler sampler, int images, ActivationQuality activations, ObservedNetworkFactory quantizedNetworks)
+    private static (ComparisonPoint Point, double? Psnr, double Range)[] Compare(QuantizationRun run, ICalibrationSource source, int images, ActivationQuality activations, ObservedNetworkFactory quantizedNetworks)
     {
         CalibrationOptions calibration = run.Calibration;
         CancellationToken cancellationToken = run.CancellationToken;
         IProgress<double>? progress = run.Stage("measuring");
-        int calls = sampler.Timesteps.Count, batches = images / sampler.Images;
-        SignalQuality[] points = [.. sampler.Timesteps.Select(_ => new SignalQuality())];
-        ValueRange[] ranges = new ValueRange[calls];
-        float[,][] samples = new float[batches, calls][];
+        int calls = source.Timesteps.Count, batches = images / source.Items;
+        SignalQuality[] qualities = [.. source.Points.Select(_ => new SignalQuality())];
+        ValueRange[] ranges = new ValueRange[qualities.Length];
+        float[,][] expected = new float[batches, qualities.Length][];
 
-        // All trajectories of the float network, then all of the quantized one: never both in memory.
-        using (IObservedNetwork reference = run.Networks(sampler.InputShapes, graph => activations.Watch(graph, calibration.Split), cancellationToken))
+        // All passes of the float network, then all of the quantized one: never both in memory.
+        using (IObservedNetwork reference = run.Networks(source.InputShapes, graph => activations.Watch(graph, calibration.Split), cancellationToken))
         {
             for (int batch = 0; batch < batches; batch++)
             {
-                (int number, int first) = (batch, First(batch));
-                IReadOnlyDictionary<string, float[]> conditions = sampler.Conditions(first);
-                sampler.Draw(Predict, reference.PredictionLength, Seeds(first), (call, sample) => samples[number, call] = sample.ToArray(), cancellationToken);
+                int number = batch;
+                source.Pass(First(batch), Run, (point, values) => expected[number, point] = values.ToArray(), cancellationToken);
 
-                void Predict(int call, ReadOnlySpan<float> sample, Span<float> prediction)
+                IReadOnlyDictionary<string, float[]> Run(int call, IReadOnlyDictionary<string, float[]> inputs)
                 {
-                    float timestep = sampler.Timesteps[call];
+                    float timestep = source.Timesteps[call];
                     reference.Observer = (node, rows) => activations.Observe(node, rows, timestep);
-                    reference.Prepare([timestep], conditions, cancellationToken);
-                    reference.Predict(0, sample, prediction, cancellationToken);
+                    IReadOnlyDictionary<string, float[]> outputs = reference.Run(inputs, cancellationToken);
                     progress?.Report(FloatShare * (number + (call + 1.0) / calls) / batches);
+                    return outputs;
                 }
             }
         }
 
-        using IObservedNetwork quantized = quantizedNetworks(sampler.InputShapes, cancellationToken: cancellationToken);
+        using IObservedNetwork quantized = quantizedNetworks(source.InputShapes, cancellationToken: cancellationToken);
         for (int batch = 0; batch < batches; batch++)
         {
             int number = batch;
-            sampler.Draw(quantized, First(batch), Seeds(First(batch)), Compare, cancellationToken);
+            source.Pass(First(batch), (_, inputs) => quantized.Run(inputs, cancellationToken), Add, cancellationToken);
 
-            void Compare(int call, ReadOnlySpan<float> sample)
+            void Add(int point, ReadOnlySpan<float> values)
             {
-                points[call].Add(samples[number, call], sample);
-                ranges[call] = ranges[call].Union(ValueRange.Of(samples[number, call]));
-                progress?.Report(FloatShare + (1 - FloatShare) * (number + (call + 1.0) / calls) / batches);
+                qualities[point].Add(expected[number, point], values);
+                ranges[point] = ranges[point].Union(ValueRange.Of(expected[number, point]));
+                progress?.Report(FloatShare + (1 - FloatShare) * (number + (point + 1.0) / qualities.Length) / batches);
             }
         }
 
-        return [.. points.Select((point, call) => TrajectoryPoint.Of(sampler.Timesteps[call], point, ranges[call], run.Model.Description.DrawsLatents))];
+        return [.. source.Points.Select((point, i) =>
+        {
+            double range = point.Range ?? (double)ranges[i].Max - ranges[i].Min, psnr = qualities[i].Psnr(range);
+            return (point, Finite(psnr), range);
+        })];
 
         // Behind the seeds of calibration.
-        int First(int batch) => calibration.Images + calibration.Batch + batch * sampler.Images;
-
-        ulong[] Seeds(int first) => Calibrator.SeedsOf(calibration.Seed, first, sampler.Images);
+        int First(int batch) => calibration.Images + calibration.Batch + batch * source.Items;
     }
 
-    private static ModuleQuality Describe(SourceModel model, MatrixOp op, QuantizedModule? module, ActivationQuality activations)
+    private static ModuleQuality Describe(SourceModel model, MatrixOp op, QuantizedModule? module, ActivationQuality activations, bool timeless)
     {
         long floatBytes = op.Parameters.Sum(parameter => parameter.Shape.Elements) * sizeof(float);
         if (module is null) return new ModuleQuality(op.Module, Precision.Float.ToString(), [.. op.WeightShape], null, null, null, null, floatBytes, floatBytes);
         float[] weight = model.Weights.Float(new Parameter($"{op.Module}.weight", op.WeightShape));
         double weightSqnr = new SignalQuality().Add(weight, Dequantize(module)).Sqnr;
         (double? mean, double? worst, float? timestep) = activations.Of(module);
+        if (timeless) (worst, timestep) = (null, null);
         long bytes = LowBitCodec.Describe(module).Sum(info => info.ByteLength);
         return new ModuleQuality(op.Module, new Precision(module.WeightBits, module.Input.Bits).ToString(), [.. op.WeightShape], Finite(weightSqnr), mean, worst, timestep, bytes, floatBytes);
     }

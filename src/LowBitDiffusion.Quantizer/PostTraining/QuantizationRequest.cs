@@ -10,8 +10,11 @@ namespace LowBitDiffusion.Quantizer.PostTraining;
 /// <summary>A model folder to quantize and what to make of it. What is null is the model's own default.</summary>
 public sealed record QuantizationRequest
 {
-    /// <summary>The float model's folder.</summary>
+    /// <summary>The model's folder, or that of an autoencoder or a text encoder alone. The network that is quantized must be float, the others of the folder stay as they are.</summary>
     public required string Model { get; init; }
+
+    /// <summary>Name of the network in the folder: <c>vae</c>, <c>text_encoder</c>; null for the denoiser.</summary>
+    public string? Component { get; init; }
 
     /// <summary>The folder to write.</summary>
     public required string Output { get; init; }
@@ -43,7 +46,7 @@ public sealed record QuantizationRequest
     /// <summary>Rules before the default ones.</summary>
     public IReadOnlyList<PrecisionRule> Rules { get; init; } = [];
 
-    /// <summary>Steps of the calibration trajectories: as many timesteps get scales of their own.</summary>
+    /// <summary>Steps of the calibration trajectories: as many timesteps get scales of their own. An autoencoder's latents are drawn in as many; null for 10 at most.</summary>
     public int? Steps { get; init; }
 
     /// <summary>Steps of the trajectories that a method learns along, if not those of the calibration; scales are then learned for these timesteps and interpolated for the others.</summary>
@@ -52,7 +55,7 @@ public sealed record QuantizationRequest
     /// <summary>Guidance scale of the calibration trajectories.</summary>
     public float? GuidanceScale { get; init; }
 
-    /// <summary>What the calibration trajectories show where the model takes text; null for <see cref="Sampling.PromptList.Default"/>.</summary>
+    /// <summary>What the calibration trajectories show where the model takes text, and what a text encoder reads, with the empty prompt beside them; null for <see cref="Sampling.PromptList.Default"/>.</summary>
     public IReadOnlyList<string>? Prompts { get; init; }
 
     /// <summary>The same, encoded elsewhere; needed where the model's text encoder is not part of this library.</summary>
@@ -64,10 +67,10 @@ public sealed record QuantizationRequest
     /// <summary>Columns of pixels of the calibration trajectories.</summary>
     public int? Width { get; init; }
 
-    /// <summary>Calibration trajectories; null for 64, of a model that draws latents 8.</summary>
+    /// <summary>Calibration trajectories, latents or texts; null for 64, of a model that draws latents 8, of a text encoder all texts up to 256.</summary>
     public int? Images { get; init; }
 
-    /// <summary>Pictures drawn at once; with guidance the network sees twice as many. Null for 8, of a model that draws latents 1.</summary>
+    /// <summary>Pictures drawn at once; with guidance the network sees twice as many. Null for 8, of a model that draws latents 1; of texts 8.</summary>
     public int? Batch { get; init; }
 
     /// <summary>Seed of the first picture.</summary>
@@ -94,7 +97,7 @@ public sealed record QuantizationRequest
     /// <summary>How tensors that are not quantized are stored: F32, F16 or BF16.</summary>
     public DType FloatType { get; init; } = DType.F32;
 
-    /// <summary>Pictures behind the quality report's activations and trajectory; 0 for weights alone, null for 8, of a model that draws latents 2.</summary>
+    /// <summary>Pictures behind the quality report's activations and trajectory; 0 for weights alone, null for 8, of a model that draws latents 2, of a text encoder all texts of the calibration.</summary>
     public int? ReportImages { get; init; }
 
     /// <summary>Whether an output folder that exists is replaced.</summary>

@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Models;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Methods;
@@ -9,10 +10,16 @@ using LowBitDiffusion.Quantizer.Sampling;
 
 namespace LowBitDiffusion.Quantizer.PostTraining;
 
-/// <summary>Writes a quantized model as a folder of its own: the float model's folder with another network.</summary>
+/// <summary>
+/// Writes a quantized model as a folder of its own: the folder that was given with another network, all others as they are, quantized or not. Reports on the denoiser are beside <c>model_index.json</c>,
+/// those on another network in its folder, so that they stay when the next network is quantized.
+/// </summary>
 public static class QuantizedModelWriter
 {
     private static readonly JsonSerializerOptions s_json = new() { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
+
+    private static readonly string[] s_reports = ["quality.json", "quality.txt", "training.json", "training-loss.png", "training-loss.svg", "training-sqnr.png", "training-sqnr.svg"];
+    private static readonly string[] s_tokenizer = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"];
 
     /// <summary>Writes the folder, whole or not at all.</summary>
     /// <param name="run">The float model, how it was quantized, and the folder to write.</param>
@@ -25,69 +32,80 @@ public static class QuantizedModelWriter
     {
         SourceModel model = run.Model;
         using OutputFolder folder = OutputFolder.Create(run.Request.Output, run.Request.Overwrite);
-        FileInfo[] files =
-        [
-            new(Path.Combine(model.Folder.Path, "model_index.json")),
-            .. model.Folder.Components.Keys.Where(component => component != model.Component).Select(component => new DirectoryInfo(model.Folder.ComponentPath(component)))
-                .Where(component => component.Exists).SelectMany(component => component.GetFiles()),
-        ];
+        FileInfo[] files = [.. Others(model).Where(file => file.Exists)];
         long copied = 0, all = files.Sum(file => file.Length) + report.Bytes;
         IProgress<double>? progress = run.Stage("writing");
         foreach (FileInfo file in files)
         {
-            Copy(file.FullName, Path.Combine(folder.Path, Path.GetRelativePath(model.Folder.Path, file.FullName)), run.CancellationToken, bytes => progress?.Report((double)(copied += bytes) / all));
+            Copy(file.FullName, Path.Combine(folder.Path, Path.GetRelativePath(model.Path, file.FullName)), run.CancellationToken, bytes => progress?.Report((double)(copied += bytes) / all));
         }
 
-        string network = Path.Combine(folder.Path, model.Component);
+        string network = Path.Combine(folder.Path, model.Component), reports = model.IsDenoiser ? folder.Path : network;
         Guard(network, () => Directory.CreateDirectory(network));
         LowBitFolder.Write(
             network, model.Config, Configuration(run, modules, attention, training), [.. modules.Values], Floats(model, modules), run.Request.FloatType,
             new PartialProgress(progress, (double)copied / all, (double)report.Bytes / all), run.CancellationToken);
-        OutputFile.WriteAllBytes(Path.Combine(folder.Path, "quality.json"), report.ToJson());
-        OutputFile.WriteAllText(Path.Combine(folder.Path, "quality.txt"), report.ToText());
+        OutputFile.WriteAllBytes(Path.Combine(reports, "quality.json"), report.ToJson());
+        OutputFile.WriteAllText(Path.Combine(reports, "quality.txt"), report.ToText());
         if (training is not null)
         {
-            OutputFile.WriteAllBytes(Path.Combine(folder.Path, "training.json"), training.ToJson());
-            training.LossPlot().Save(Path.Combine(folder.Path, "training-loss"));
-            training.SqnrPlot().Save(Path.Combine(folder.Path, "training-sqnr"));
+            OutputFile.WriteAllBytes(Path.Combine(reports, "training.json"), training.ToJson());
+            training.LossPlot().Save(Path.Combine(reports, "training-loss"));
+            training.SqnrPlot().Save(Path.Combine(reports, "training-sqnr"));
         }
-
 
         folder.Commit();
     }
 
-    /// <summary>What the file says of how it was quantized.</summary>
-    internal static QuantizationConfig Configuration(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules, AttentionPrecision attention, TrainingReport? training) => new()
+    // Of a network alone only its tokenizer: its folder may be a whole repository.
+    private static IEnumerable<FileInfo> Others(SourceModel model)
     {
-        Method = run.Method.Name,
-        Default = new ModulePrecision(run.Standard.WeightBits, 0, run.Request.SymmetricWeights || run.Standard.WeightBits == 8, run.Standard.ActivationBits),
-        Timesteps = modules.Values.Where(module => !module.Input.IsStatic).Select(module => module.Input.Timesteps.ToArray()).FirstOrDefault() ?? [],
-        ModulesInFloat = [.. Layers(run.Model).Select(op => op.Module).Where(module => !modules.ContainsKey(module))],
-        Attention = attention,
-        Rules = run.Rules.Rules,
-        Calibration = JsonSerializer.SerializeToElement(
-            new
-            {
-                sampler = run.Model.Scheduler.ClassName,
-                steps = run.Calibration.Sampling.Steps,
-                guidance_scale = run.Calibration.Sampling.GuidanceScale,
-                images = run.Calibration.Images,
-                prompts = run.Model.Description.TakesText ? run.Calibration.Sampling.PromptEmbeddings?.Count ?? (run.Calibration.Sampling.Prompts ?? PromptList.Default).Count : (int?)null,
-                height = run.Calibration.Sampling.Height,
-                width = run.Calibration.Sampling.Width,
-                seed = run.Calibration.Seed,
-                weight_range = NameOf(run.Request.WeightRange),
-                activation_range = NameOf(run.Calibration.Range),
-                without = run.Request.Without.Count > 0 ? run.Request.Without : null,
-                training = training?.Settings,
-            },
-            s_json),
-    };
+        if (model.Folder is not { } source) return s_tokenizer.Select(name => new FileInfo(Path.Combine(model.Path, name)));
+        IEnumerable<string> top = model.IsDenoiser ? ["model_index.json"] : ["model_index.json", .. s_reports];
+        return
+        [
+            .. top.Select(name => new FileInfo(Path.Combine(source.Path, name))),
+            .. source.Components.Keys.Where(component => component != model.Component).Select(component => new DirectoryInfo(source.ComponentPath(component)))
+                .Where(component => component.Exists).SelectMany(component => component.GetFiles()),
+        ];
+    }
+
+    /// <summary>What the file says of how it was quantized.</summary>
+    internal static QuantizationConfig Configuration(QuantizationRun run, IReadOnlyDictionary<string, QuantizedModule> modules, AttentionPrecision attention, TrainingReport? training)
+    {
+        bool draws = run.Model.Pipeline is not null && run.Model.Network is not ClipTextModel;
+        return new()
+        {
+            Method = run.Method.Name,
+            Default = new ModulePrecision(run.Standard.WeightBits, 0, run.Request.SymmetricWeights || run.Standard.WeightBits == 8, run.Standard.ActivationBits),
+            Timesteps = modules.Values.Where(module => !module.Input.IsStatic).Select(module => module.Input.Timesteps.ToArray()).FirstOrDefault() ?? [],
+            ModulesInFloat = [.. Layers(run.Model).Select(op => op.Module).Where(module => !modules.ContainsKey(module))],
+            Attention = attention,
+            Rules = run.Rules.Rules,
+            Calibration = JsonSerializer.SerializeToElement(
+                new
+                {
+                    sampler = draws ? run.Model.Pipeline!.Scheduler.ClassName : null,
+                    steps = draws ? run.Calibration.Sampling.Steps : (int?)null,
+                    guidance_scale = draws ? run.Calibration.Sampling.GuidanceScale : (float?)null,
+                    images = run.Calibration.Images,
+                    prompts = run.Model.Network is ClipTextModel || run.Model.Description is { TakesText: true } ? run.Calibration.Sampling.PromptEmbeddings?.Count ?? (run.Calibration.Sampling.Prompts ?? PromptList.Default).Count : (int?)null,
+                    height = run.Calibration.Sampling.Height,
+                    width = run.Calibration.Sampling.Width,
+                    seed = run.Calibration.Seed,
+                    weight_range = NameOf(run.Request.WeightRange),
+                    activation_range = NameOf(run.Calibration.Range),
+                    without = run.Request.Without.Count > 0 ? run.Request.Without : null,
+                    training = training?.Settings,
+                },
+                s_json),
+        };
+    }
 
     // Every tensor that the network reads and no quantized layer holds, under the name the network has for it.
     private static RenamedTensors Floats(SourceModel model, IReadOnlyDictionary<string, QuantizedModule> modules)
     {
-        Graph graph = model.Network.Build(model.Network.NativeInputs(batch: 1));
+        Graph graph = model.Graph;
         HashSet<string> quantized = [.. Layers(model).Where(op => modules.ContainsKey(op.Module)).SelectMany(op => op.Parameters).Select(parameter => parameter.Name)];
         return new RenamedTensors(model.Tensors, graph.Parameters.Select(parameter => parameter.Name).Where(name => !quantized.Contains(name)).ToDictionary(name => name, Stored));
 
@@ -95,7 +113,7 @@ public static class QuantizedModelWriter
     }
 
     private static IEnumerable<MatrixOp> Layers(SourceModel model) =>
-        model.Network.Build(model.Network.NativeInputs(batch: 1)).MatrixNodes.Select(node => (MatrixOp)node.Op).DistinctBy(op => op.Module);
+        model.Graph.MatrixNodes.Select(node => (MatrixOp)node.Op).DistinctBy(op => op.Module);
 
     private static string NameOf(Quantizers.RangeMethod method) => method switch
     {

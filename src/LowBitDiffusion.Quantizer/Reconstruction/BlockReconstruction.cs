@@ -44,7 +44,7 @@ public sealed class BlockReconstruction
     public BlockReconstruction(
         Graph graph, ModelWeights weights, TrainingModel quantized, IReadOnlyList<ReconstructionUnit> units, ICalibrationSamples samples, ReconstructionOptions options, WorkerPool pool)
     {
-        int batch = graph.Inputs["timestep"].Shape[0];
+        int batch = SampleRows.BatchOf(graph);
         if (samples.Count < batch) throw new InvalidRequestException("samples", $"a mini-batch has {batch}, found {samples.Count}");
         (_graph, _units, _samples, _options, _pool) = (graph, units, samples, options, pool);
         _quantized = new GradientExecutor(quantized, pool);
@@ -99,7 +99,7 @@ public sealed class BlockReconstruction
     public (double Iteration, double Sample) MeasureCost(CancellationToken cancellationToken = default)
     {
         double iteration = 0, sample = 0;
-        int batch = _graph.Inputs["timestep"].Shape[0];
+        int batch = SampleRows.BatchOf(_graph);
         foreach (UnitVariables variables in _variables) variables.SetLearning(false);
         UnitFeed feed = Feed(batch);
         for (_state.Unit = 0; _state.Unit < _units.Count; _state.Unit++)
@@ -128,7 +128,7 @@ public sealed class BlockReconstruction
 
     /// <summary>Samples that are learned from: as many as fit in memory.</summary>
     private int SampleCount => (int)Math.Clamp(
-        _options.MemoryLimit / (sizeof(float) * UnitFeed.ElementsPerSample(_graph, _units, KeepsFloatInputs)), _graph.Inputs["timestep"].Shape[0], _samples.Count);
+        _options.MemoryLimit / (sizeof(float) * UnitFeed.ElementsPerSample(_graph, _units, KeepsFloatInputs)), SampleRows.BatchOf(_graph), _samples.Count);
 
     private bool KeepsFloatInputs => _options.QuantizedInputShare < 1;
 
@@ -204,7 +204,7 @@ public sealed class BlockReconstruction
     private int[] Draw(ulong seed, int samples)
     {
         HashSet<int> drawn = [];
-        int[] batch = new int[_graph.Inputs["timestep"].Shape[0]];
+        int[] batch = new int[SampleRows.BatchOf(_graph)];
         for (ulong i = 0; drawn.Count < batch.Length; i++)
         {
             int sample = (int)(Mix.Hash(seed + i) % (ulong)samples);
@@ -217,7 +217,7 @@ public sealed class BlockReconstruction
     /// <summary>Signal to quantization noise of a unit's outputs in decibels.</summary>
     private float Measure(ReconstructionUnit unit, UnitFeed feed, CancellationToken cancellationToken)
     {
-        int size = _graph.Inputs["timestep"].Shape[0];
+        int size = SampleRows.BatchOf(_graph);
         double signal = 0, noise = 0;
         for (int first = 0; first + size <= Math.Min(feed.Count, MeasuredBatches * size); first += size)
         {

@@ -3,7 +3,7 @@ using LowBitDiffusion.Quantizer.Autograd;
 
 namespace LowBitDiffusion.Quantizer.Reconstruction;
 
-/// <summary>Inputs of a network on which it is calibrated: points of denoising trajectories, each with its timestep and condition.</summary>
+/// <summary>Inputs of a network on which it is calibrated: of a denoiser points of trajectories, each with its timestep and condition.</summary>
 public interface ICalibrationSamples
 {
     /// <summary>How many there are.</summary>
@@ -21,10 +21,11 @@ public sealed class InMemoryCalibrationSamples : ICalibrationSamples
 
     /// <summary>Takes all samples as one large batch.</summary>
     /// <param name="inputs">Every input of the network by name, row-major, sample after sample; kept, not copied.</param>
-    /// <exception cref="ArgumentException">There is no timestep, or an input does not divide into as many samples as there are timesteps.</exception>
-    public InMemoryCalibrationSamples(IReadOnlyDictionary<string, float[]> inputs)
+    /// <param name="count">How many samples these are.</param>
+    /// <exception cref="ArgumentException">There are none, or an input does not divide into so many samples.</exception>
+    public InMemoryCalibrationSamples(IReadOnlyDictionary<string, float[]> inputs, int count)
     {
-        Count = inputs.TryGetValue("timestep", out float[]? timesteps) && timesteps.Length > 0 ? timesteps.Length : throw new ArgumentException("calibration samples need a timestep each", nameof(inputs));
+        Count = count > 0 ? count : throw new ArgumentException("there must be a sample", nameof(count));
         foreach ((string name, float[] values) in inputs)
         {
             if (values.Length == 0 || values.Length % Count != 0) throw new ArgumentException($"{values.Length} elements of '{name}' are not {Count} samples", nameof(inputs));
@@ -47,6 +48,9 @@ public sealed class InMemoryCalibrationSamples : ICalibrationSamples
 /// <summary>Values of many samples, one after the other.</summary>
 internal static class SampleRows
 {
+    /// <summary>Samples in a graph's batch: the first extent of any input.</summary>
+    public static int BatchOf(Graph graph) => graph.Inputs.Values.First().Shape[0];
+
     public static float[] Gather(float[] all, int elements, ReadOnlySpan<int> samples)
     {
         float[] batch = Vectors.Allocate((long)samples.Length * elements);

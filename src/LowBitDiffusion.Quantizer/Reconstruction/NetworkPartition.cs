@@ -3,8 +3,8 @@ using LowBitDiffusion.Graphs;
 namespace LowBitDiffusion.Quantizer.Reconstruction;
 
 /// <summary>
-/// Cuts a network into reconstruction units, by the names of its modules: a module with <c>conv1</c> and <c>conv2</c> is a ResNet block, one with <c>attn1.to_q</c> a transformer block, one with
-/// <c>to_q</c> of its own an attention block. Layers that are left over are units by themselves.
+/// Cuts a network into reconstruction units, by the names of its modules: a module with <c>conv1</c> and <c>conv2</c> is a ResNet block, one with <c>attn1.to_q</c> or
+/// <c>self_attn.q_proj</c> a transformer block, one with <c>to_q</c> of its own an attention block. Layers that are left over are units by themselves.
 /// </summary>
 public static class NetworkPartition
 {
@@ -57,6 +57,8 @@ public static class NetworkPartition
                 yield return (name, output, UnitKind.ResnetBlock);
             else if (transformers.Contains(name))
                 yield return (name, output, modules.Contains($"{name}.norm1.linear") || modules.Contains($"{name}.scale_shift_table") ? UnitKind.DitBlock : UnitKind.TransformerBlock);
+            else if (modules.Contains($"{name}.self_attn.q_proj"))
+                yield return (name, output, UnitKind.TransformerBlock);
             else if (modules.Contains($"{name}.to_q") && !transformers.Any(transformer => name.StartsWith($"{transformer}.", StringComparison.Ordinal)))
                 yield return (name, output, UnitKind.AttentionBlock);
         }

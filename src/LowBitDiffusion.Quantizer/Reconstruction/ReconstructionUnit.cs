@@ -11,7 +11,7 @@ public enum UnitKind
     ResnetBlock,
     /// <summary>Self-attention over an image.</summary>
     AttentionBlock,
-    /// <summary>Transformer block of a UNet.</summary>
+    /// <summary>Transformer block of a UNet, layer of a text encoder.</summary>
     TransformerBlock,
     /// <summary>Block of a diffusion transformer, modulated by the timestep.</summary>
     DitBlock,

@@ -47,12 +47,13 @@ internal sealed class UnitFeed
         Graph graph, IReadOnlyList<ReconstructionUnit> units, GradientExecutor quantized, GradientExecutor plain, ICalibrationSamples samples, int count, bool keepFloatInputs)
     {
         (_graph, _units, _unit, _quantizedNetwork, _floatNetwork, _keepFloatInputs) = (graph, units, units[0], quantized, plain, keepFloatInputs);
-        _batch = graph.Inputs["timestep"].Shape[0];
+        _batch = SampleRows.BatchOf(graph);
         _timesteps = new float[count];
         foreach ((int first, int part, int[] numbers) in Batches())
         {
             IReadOnlyDictionary<string, float[]> inputs = samples.Batch(numbers);
-            inputs["timestep"].AsSpan(0, part).CopyTo(_timesteps.AsSpan(first));
+            // Without timesteps all are at 0, where tables have their only entry.
+            if (inputs.TryGetValue("timestep", out float[]? timesteps)) timesteps.AsSpan(0, part).CopyTo(_timesteps.AsSpan(first));
             foreach ((Node node, float[] values) in GradientExecutor.Rows(graph, inputs)) Store(_quantized, node, values, first, part);
         }
 
@@ -68,7 +69,7 @@ internal sealed class UnitFeed
     /// <summary>Numbers that are kept for a sample at most, while a unit's turn lasts.</summary>
     public static long ElementsPerSample(Graph graph, IReadOnlyList<ReconstructionUnit> units, bool keepFloatInputs)
     {
-        int batch = graph.Inputs["timestep"].Shape[0];
+        int batch = SampleRows.BatchOf(graph);
         long most = 0;
         HashSet<Node> quantized = [.. graph.Inputs.Values], plain = [.. graph.Inputs.Values];
         for (int unit = 0; unit < units.Count; unit++)

@@ -37,8 +37,9 @@ public sealed class GuidedSampler
     public GuidedSampler(SourceModel model, SamplingSettings settings, int images, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         if (images < 1) throw new InvalidRequestException("batch", $"expected at least one image, found {images}");
-        _plan = GenerationPlan.Create(settings.ToRequest(model), model.Pipeline);
-        (Images, _dropsVariance) = (images, model.Pipeline.DropsVariance);
+        DiffusionModel pipeline = model.Pipeline ?? throw new InvalidRequestException("model", $"expected a whole model's folder to draw with, found a network's alone, {model.Path}");
+        _plan = GenerationPlan.Create(settings.ToRequest(model), pipeline);
+        (Images, _dropsVariance) = (images, pipeline.DropsVariance);
         _conditions = _plan.Conditions(model.Encode(_plan.Text?.ToEncode(_plan.Guided) ?? [], progress, cancellationToken));
         InputShapes = _plan.NetworkInputs(NetworkBatch);
         _sampleLength = images * (int)ImageShape.Elements;

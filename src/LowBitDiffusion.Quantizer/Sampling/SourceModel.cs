@@ -1,24 +1,34 @@
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Pipelines;
-using LowBitDiffusion.Schedulers;
 
 namespace LowBitDiffusion.Quantizer.Sampling;
 
-/// <summary>A model folder opened to be quantized: its denoising network and weights, and the pipeline that says what the network is told. Safe for concurrent reads.</summary>
+/// <summary>
+/// A model folder opened to be quantized: one of its networks, and the pipeline that says what the network is told; or an autoencoder or a text encoder alone. Safe for concurrent reads.
+/// </summary>
 public sealed class SourceModel : IDisposable
 {
     private readonly NetworkFolder _network;
     private readonly Dictionary<string, Dictionary<string, float[]>> _encoded = [];
 
-    private SourceModel(DiffusionModel pipeline) => (Pipeline, _network, Folder) = (pipeline, pipeline.Denoiser.Files, pipeline.Denoiser.Files.Model!);
+    private SourceModel(DiffusionModel pipeline, ModelComponent component) => (Pipeline, _network, Pool) = (pipeline, component.Files, pipeline.Pool);
 
-    /// <summary>The whole folder.</summary>
-    public ModelFolder Folder { get; }
+    private SourceModel(NetworkFolder alone, int? threads) => (_network, Pool) = (alone, new WorkerPool(threads ?? Environment.ProcessorCount));
 
-    /// <summary>Name of the denoising network's folder: <c>unet</c>, <c>transformer</c>.</summary>
+    /// <summary>The whole folder; null for a network alone.</summary>
+    public ModelFolder? Folder => _network.Model;
+
+    /// <summary>The folder that was opened.</summary>
+    public string Path => Folder?.Path ?? _network.Component.Path;
+
+    /// <summary>Name of the network's folder: <c>unet</c>, <c>transformer</c>, <c>vae</c>; empty for a network alone.</summary>
     public string Component => _network.Name;
+
+    /// <summary>Whether the network is what the pipeline draws with.</summary>
+    public bool IsDenoiser => Pipeline is not null && Component == Pipeline.Denoiser.Name;
 
     /// <summary>The network's configuration.</summary>
     public JsonConfig Config => _network.Component.Config;
@@ -35,44 +45,70 @@ public sealed class SourceModel : IDisposable
     /// <summary>The network's parameters.</summary>
     public ModelWeights Weights => _network.Weights;
 
-    /// <summary>The sampler's configuration.</summary>
-    public SchedulerConfig Scheduler => Pipeline.Scheduler;
+    /// <summary>The network for its usual size: everything that <see cref="INetwork.MainOutputs"/> need, which is every layer.</summary>
+    public Graph Graph => GraphFor(Network.WholeInputs(batch: 1));
 
     /// <summary>Threads to run networks on.</summary>
-    public WorkerPool Pool => Pipeline.Pool;
+    public WorkerPool Pool { get; }
 
-    /// <summary>What the folder says of the model.</summary>
-    public ModelDescription Description => Pipeline.Description;
-
-    /// <summary>Whether the network is told a label per picture.</summary>
-    public bool HasLabels => Network.InputNames.Contains("class_labels");
+    /// <summary>What the folder says of the model; null for a network alone.</summary>
+    public ModelDescription? Description => Pipeline?.Description;
 
     /// <summary>Labels that can be asked for, ascending, without the null label: those with names, else all; empty for a model without labels.</summary>
     public IReadOnlyList<int> Labels
     {
         get
         {
-            IEnumerable<int> labels = Folder.Labels.Count > 0 ? Folder.Labels.Keys : Enumerable.Range(0, Network.ClassLabels);
-            return [.. HasLabels ? labels.Where(label => label != Description.NullLabel) : []];
+            if (Pipeline is not { } pipeline || !pipeline.Denoiser.Network.InputNames.Contains("class_labels")) return [];
+            IEnumerable<int> labels = Folder!.Labels.Count > 0 ? Folder.Labels.Keys : Enumerable.Range(0, pipeline.Denoiser.Network.ClassLabels);
+            return [.. labels.Where(label => label != pipeline.Description.NullLabel)];
         }
     }
 
-    /// <summary>The pipeline that the network belongs to.</summary>
-    internal DiffusionModel Pipeline { get; }
+    /// <summary>The pipeline that the network belongs to; null for a network alone.</summary>
+    internal DiffusionModel? Pipeline { get; }
 
-    /// <summary>Opens a model folder.</summary>
-    /// <param name="path">A folder with <c>model_index.json</c>.</param>
+    /// <summary>Opens a model folder, or the folder of an autoencoder or a text encoder alone.</summary>
+    /// <param name="path">A folder with <c>model_index.json</c>, or with <c>config.json</c>.</param>
     /// <param name="threads">Threads; null for one per processor.</param>
-    /// <exception cref="InvalidRequestException">The path is a single file.</exception>
+    /// <param name="component">Name of the network in the model; null for the denoising network.</param>
+    /// <exception cref="InvalidRequestException">The path is a single file, or there is no such component; the message lists all.</exception>
     /// <exception cref="ModelFormatException">Something is missing, damaged, or of a kind that is not supported.</exception>
-    public static SourceModel Open(string path, int? threads = null)
+    public static SourceModel Open(string path, int? threads = null, string? component = null)
     {
         if (File.Exists(path)) throw new InvalidRequestException("model", $"expected a folder in diffusers' layout, found the file {path}; 'lbd convert --model {path} --out DIR' makes a folder of a single-file checkpoint");
-        return new SourceModel(DiffusionModel.Open(path, new PipelineOptions { Threads = threads }));
+        if (NetworkFolder.IsAlone(path)) return OpenAlone(path, threads, component);
+        DiffusionModel pipeline = DiffusionModel.Open(path, new PipelineOptions { Threads = threads });
+        if (pipeline.Components.FirstOrDefault(one => one.Name == (component ?? pipeline.Denoiser.Name)) is { } found) return new SourceModel(pipeline, found);
+        string known = string.Join(", ", pipeline.Components.Select(one => $"{one.Name} ({one.Network.ClassName})"));
+        pipeline.Dispose();
+        throw new InvalidRequestException("component", $"expected one of {known}, found '{component}'");
     }
 
+    /// <summary>The network for input shapes, as far as <see cref="INetwork.MainOutputs"/> need it.</summary>
+    public Graph GraphFor(IReadOnlyDictionary<string, TensorShape> inputs) => Network.Build(inputs).Select(Network.MainOutputs);
+
     /// <inheritdoc/>
-    public void Dispose() => Pipeline.Dispose();
+    public void Dispose()
+    {
+        if (Pipeline is not null)
+        {
+            Pipeline.Dispose();
+            return;
+        }
+
+        _network.Dispose();
+        Pool.Dispose();
+    }
+
+    private static SourceModel OpenAlone(string path, int? threads, string? component)
+    {
+        NetworkFolder alone = NetworkFolder.Open(path, component);
+        if (alone.Network is IAutoencoder or ClipTextModel) return new SourceModel(alone, threads);
+        string found = alone.Network.ClassName;
+        alone.Dispose();
+        throw new InvalidRequestException("model", $"expected a whole model's folder, because a {found} is looked at while its pipeline draws, found a network's folder alone, {path}");
+    }
 
     /// <summary>Encodes texts; each is encoded once, and the encoders' weights do not stay in memory.</summary>
     internal IReadOnlyDictionary<string, Dictionary<string, float[]>> Encode(IReadOnlyList<string> texts, IProgress<double>? progress, CancellationToken cancellationToken)
@@ -82,7 +118,7 @@ public sealed class SourceModel : IDisposable
             string[] missing = [.. texts.Where(text => !_encoded.ContainsKey(text))];
             if (missing.Length > 0)
             {
-                foreach ((string text, Dictionary<string, float[]> rows) in Pipeline.Text!.Encode(missing, Keep.Nothing, progress, cancellationToken)) _encoded.Add(text, rows);
+                foreach ((string text, Dictionary<string, float[]> rows) in Pipeline!.Text!.Encode(missing, Keep.Nothing, progress, cancellationToken)) _encoded.Add(text, rows);
             }
 
             return _encoded;

@@ -32,6 +32,9 @@ public sealed class ComponentFolder : IDisposable
     /// <summary>Name of the weight file of networks that are configured by <c>architectures</c>.</summary>
     public static string TextEncoderWeightFile => s_weightFiles[2];
 
+    /// <summary>Name of the weight file that is written for a configuration.</summary>
+    internal static string WeightFileOf(JsonConfig config) => !config.HasValue("_class_name") && config.HasValue("architectures") ? TextEncoderWeightFile : WeightFile;
+
     /// <summary>The folder.</summary>
     public string Path { get; }
 

@@ -118,7 +118,7 @@ public static class FolderConverter
 
     // Text encoders come from a library that has another name for the file.
     private static string WeightFile(OutputFolder folder, string name, ComponentFolder component) =>
-        Path.Combine(Subfolder(folder, name), component.Config.HasValue("_class_name") ? ComponentFolder.WeightFile : ComponentFolder.TextEncoderWeightFile);
+        Path.Combine(Subfolder(folder, name), ComponentFolder.WeightFileOf(component.Config));
 
     private static string Subfolder(OutputFolder folder, string component)
     {

@@ -41,7 +41,7 @@ public static class LowBitFolder
         long total = infos.Sum(info => info.ByteLength), done = 0;
 
         // The configuration comes last: a folder with one has its weights.
-        using (SafeTensorsWriter writer = SafeTensorsWriter.Create(Path.Combine(folder, ComponentFolder.WeightFile), infos))
+        using (SafeTensorsWriter writer = SafeTensorsWriter.Create(Path.Combine(folder, ComponentFolder.WeightFileOf(network)), infos))
         {
             foreach (QuantizedModule module in modules)
             {

@@ -47,6 +47,9 @@ public sealed class AutoencoderKL : IAutoencoder
     public int ImageChannels => _config.OutChannels;
 
     /// <inheritdoc/>
+    public int EncodedChannels => _config.InChannels;
+
+    /// <inheritdoc/>
     public IReadOnlyList<string> EncodedOutputs => ["mean", "std"];
 
     /// <inheritdoc/>

@@ -60,6 +60,9 @@ public sealed class ClipTextModel : INetwork
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch) => new Dictionary<string, TensorShape> { ["input_ids"] = new(batch, _positions) };
 
+    /// <summary>All that pipelines read.</summary>
+    public IReadOnlyList<string> MainOutputs => ["penultimate_hidden_state", "last_hidden_state", .. ClassName == ProjectionClass ? ["text_embeds"] : Array.Empty<string>()];
+
     /// <summary>Tokens there are embeddings of.</summary>
     public int VocabularySize => _vocabulary;
 

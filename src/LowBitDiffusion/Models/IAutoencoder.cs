@@ -1,3 +1,5 @@
+using LowBitDiffusion.Graphs;
+
 namespace LowBitDiffusion.Models;
 
 /// <summary>
@@ -22,4 +24,17 @@ public interface IAutoencoder : INetwork
 
     /// <summary>What encoding gives: the encoded image, or mean and standard deviation of a normal distribution of it.</summary>
     IReadOnlyList<string> EncodedOutputs { get; }
+
+    /// <summary>Channels of the image that is encoded.</summary>
+    int EncodedChannels { get; }
+
+    /// <inheritdoc/>
+    IReadOnlyList<string> INetwork.MainOutputs => [EncodedOutputs[0], "decoded"];
+
+    /// <inheritdoc/>
+    IReadOnlyDictionary<string, TensorShape> INetwork.WholeInputs(int batch)
+    {
+        TensorShape latent = NativeInputs(batch)["latent"];
+        return new Dictionary<string, TensorShape> { ["image"] = new(batch, EncodedChannels, latent[2] * Factor, latent[3] * Factor), ["latent"] = latent };
+    }
 }

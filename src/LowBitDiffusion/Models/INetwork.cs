@@ -18,6 +18,13 @@ public interface INetwork
     /// <param name="batch">Images.</param>
     IReadOnlyDictionary<string, TensorShape> NativeInputs(int batch);
 
+    /// <summary>Shapes of the inputs of all of a network's parts, an autoencoder's encoder and decoder both, at the size the configuration names: the graph of these has every layer.</summary>
+    /// <param name="batch">Images, or texts.</param>
+    IReadOnlyDictionary<string, TensorShape> WholeInputs(int batch) => NativeInputs(batch);
+
+    /// <summary>The outputs that a network is there for; together they need every layer of <see cref="WholeInputs"/>.</summary>
+    IReadOnlyList<string> MainOutputs => ["sample"];
+
     /// <summary>Names of inputs that may be left out. Of a network in two parts (an autoencoder's <c>image</c> and <c>latent</c>) each is needed for its part.</summary>
     IReadOnlyList<string> OptionalInputNames => [];
 

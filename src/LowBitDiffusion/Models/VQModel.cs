@@ -48,6 +48,9 @@ public sealed class VQModel : IAutoencoder
     public int ImageChannels => _config.OutChannels;
 
     /// <inheritdoc/>
+    public int EncodedChannels => _config.InChannels;
+
+    /// <inheritdoc/>
     public IReadOnlyList<string> EncodedOutputs => ["encoded"];
 
     /// <inheritdoc/>

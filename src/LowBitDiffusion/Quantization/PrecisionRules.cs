@@ -24,7 +24,8 @@ public sealed class PrecisionRules
 
     /// <summary>
     /// What holds unless overridden. The embeddings of timestep and label stay float and their projections have 8 bits: they are computed before the loop, so that fewer bits
-    /// buy no time, and their errors shift whole pictures (TFMQ-DM). The first and the last layer have 8 bits, as in all of the papers: they are small and touch the picture itself.
+    /// buy no time, and their errors shift whole pictures (TFMQ-DM). The first and the last layer have 8 bits, as in all of the papers: they are small and touch the picture itself; so have those of
+    /// an autoencoder's halves (encoder, decoder, and the convolutions between them) and a text encoder's projection.
     /// </summary>
     public static IReadOnlyList<PrecisionRule> Defaults { get; } =
     [
@@ -39,6 +40,10 @@ public sealed class PrecisionRules
         new("conv_in", "w8a8"),
         new("pos_embed.proj", "w8a8"),
         new("conv_out", "w8a8"),
+        new("*coder.conv_in", "w8a8"),
+        new("*coder.conv_out", "w8a8"),
+        new("*quant_conv", "w8a8"),
+        new("text_projection", "w8a8"),
         new("proj_out*", "w8a8"),
     ];
 

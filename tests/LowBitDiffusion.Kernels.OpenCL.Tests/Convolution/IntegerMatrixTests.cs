@@ -44,6 +44,7 @@ public sealed class IntegerMatrixTests
         [
             QuantizedConvCase.Linear(67, 36, 130), QuantizedConvCase.Linear(1, 129, 33) with { Codes = CodeRange.FourBit },
             new("tiles", 37, 70) { Batch = 3, Image = (7, 9), Kernel = (3, 3), Padding = (1, 1, 1, 1), Segments = [24, 13], ImageVector = true, Residual = true, OutputScale = 0.7f },
+            new("upsampled", 20, 67) { Batch = 2, Kernel = (3, 3), Padding = (1, 1, 1, 1), Upsampled = (10, 11), Residual = true },
             new("nibbles", 40, 66) { Batch = 2, Kernel = (3, 3), Codes = CodeRange.FourBit, ZeroPoints = [255] },
         ];
         foreach (QuantizedConvCase definition in definitions)

@@ -215,24 +215,26 @@ public sealed unsafe class FamilyTests
         Near(_bench.Queue.Download<float>(output, expected.Length), expected, 1e-5, "outputs");
     }
 
-    [TestCase(3, 3, 1, 70)]
-    [TestCase(1, 1, 1, 33)]
-    [TestCase(3, 3, 2, 5)]
-    public void Float_layers_are_the_same_bits(int kernelHeight, int kernelWidth, int stride, int outChannels)
+    [TestCase(3, 3, 1, 70, false)]
+    [TestCase(1, 1, 1, 33, false)]
+    [TestCase(3, 3, 2, 5, false)]
+    [TestCase(3, 3, 1, 35, true)]
+    public void Float_layers_are_the_same_bits(int kernelHeight, int kernelWidth, int stride, int outChannels, bool upsampled)
     {
         if (!_bench.Context.Device.FusesMultiplyAdd || !System.Runtime.Intrinsics.X86.Fma.IsSupported) Assert.Ignore("fused multiply-add is not in hardware on both sides");
         ConvGeometry geometry = new(2, 7, 8, 19, outChannels, kernelHeight, kernelWidth, stride);
-        float[] input = Numbers(2 * 7 * 8 * 19), weights = Numbers(outChannels * geometry.Depth), bias = Numbers(outChannels), residual = Numbers(geometry.Rows * outChannels), expected = new float[residual.Length];
+        if (upsampled) geometry = geometry with { Vertical = new(3, 5, 1, 1), Horizontal = new(3, 6, 1, 1) };
+        float[] input = Numbers(geometry.InputLength), weights = Numbers(outChannels * geometry.Depth), bias = Numbers(outChannels), residual = Numbers(geometry.Rows * outChannels), expected = new float[residual.Length];
         using PackedFloatWeights packed = FloatConvKernel.Pack(weights, outChannels, 19, kernelHeight, kernelWidth);
         fixed (float* x = input, b = bias, r = residual, y = expected)
-            FloatConvKernel.Run(_pool, geometry, x, packed, new ConvEpilogue { Bias = b, Residual = r, ResidualStride = outChannels, OutputScale = 0.7f, Output = y, OutputStride = outChannels });
+            FloatConvKernel.Run(_pool, new ConvWalk(geometry), x, packed, new ConvEpilogue { Bias = b, Residual = r, ResidualStride = outChannels, OutputScale = 0.7f, Output = y, OutputStride = outChannels });
 
         FloatWeights onDevice = FloatWeights.Load(_bench.Queue, _bench.Arena, weights, new ConvWeightShape(outChannels, 19, kernelHeight, kernelWidth));
         DeviceSlice inputAt = _bench.Of<float>(input), biasAt = _bench.Of<float>(bias), residualAt = _bench.Of<float>(residual);
         foreach (MatrixTile tile in (MatrixTile[])[TestDevice.Portable.FloatTile, new(4, 2, 3, 2, true), new(4, 16, 1, 2, false)])
         {
             DeviceSlice output = _bench.Room<float>(expected.Length);
-            new FloatMatrix(geometry, onDevice) { Tile = tile }.Enqueue(_bench.Queue, TestDevice.Portable, inputAt, default, new OpenCL.Families.MatrixEpilogue(biasAt, default, 0, residualAt, outChannels, 0.7f, output, outChannels));
+            new FloatMatrix(_bench.Queue, _bench.Arena, geometry, onDevice) { Tile = tile }.Enqueue(_bench.Queue, TestDevice.Portable, inputAt, default, new OpenCL.Families.MatrixEpilogue(biasAt, default, 0, residualAt, outChannels, 0.7f, output, outChannels));
             IntegerMatrixTests.SameBits(_bench.Queue.Download<float>(output, expected.Length), expected, tile.ToString());
         }
     }

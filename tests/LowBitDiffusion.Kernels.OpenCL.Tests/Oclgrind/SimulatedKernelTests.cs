@@ -86,7 +86,7 @@ public sealed class SimulatedKernelTests
         Node tokens = g.ToTokens(h), normed = g.LayerNorm("2.norm", tokens, 1e-5f);
         Node a = g.Linear("o", g.Attention(g.Linear("q", normed, 8), g.Linear("k", normed, 8), g.Linear("v", normed, 8), 2), 8);
         tokens = g.Add(g.Linear("ff2", g.Geglu(g.Linear("ff1", g.Modulate(g.LayerNorm("3.norm", a, 1e-6f, affine: false), time, time), 10)), 8), tokens);
-        g.Output("out", g.Add(g.Conv2d("out", g.ToImage(tokens, 4, 6), 4, 1), skip));
+        g.Output("out", g.Add(g.AveragePool(g.Conv2d("out", g.Upsample(g.ToImage(tokens, 4, 6), 8, 12), 4, 3)), skip));
         Graph graph = g.Build();
         ModelWeights weights = RandomModel.Weights(graph, 1, _ => quantized ? new LayerPrecision(4, 8) : null);
         Dictionary<string, float[]> inputs = new() { ["x"] = RandomModel.Normal(new Random(5), 72), ["timestep"] = [480] };

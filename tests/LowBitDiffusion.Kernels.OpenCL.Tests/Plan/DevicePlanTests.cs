@@ -29,6 +29,7 @@ public sealed class DevicePlanTests : ModelDeviceFixture
             yield return Case("conv stride 2, asymmetric padding", precision, (g, x) => g.Conv2d("op", x, 5, 3, 2, new Padding(0, 0, 1, 1)));
             yield return Case("linear over tokens", precision, (g, x) => g.Linear("op", g.ToTokens(x), 33));
             yield return Case("conv of an activated nearest upsampling", precision, (g, x) => g.Conv2d("op", g.Upsample(g.Silu(x), 10, 14), 6, 3));
+            yield return Case("conv of an upsampling to odd sizes", precision, (g, x) => g.Conv2d("op", g.Upsample(x, 9, 13), 6, 3));
             yield return Case("conv of a group norm", precision, (g, x) => g.Conv2d("op", g.Silu(g.GroupNorm("norm", x, 3, 1e-5f)), 6, 3));
             yield return Case("linear of a layer norm", precision, (g, x) => g.Linear("op", g.LayerNorm("norm", g.ToTokens(x), 1e-5f), 9));
             yield return Case("conv + residual", precision, (g, x) => g.Affine(g.Add(g.Conv2d("op", x, 12, 3), x), 0.7f));

@@ -41,6 +41,7 @@ public sealed class AssemblerTests
         yield return WithAddress((code, address) => code.Mov32(Gpr.R9, address), "mov r9d,{0}");
         yield return WithAddress((code, address) => code.Movzx8(Gpr.R8, address), "movzx r8,byte ptr {0}");
         yield return WithAddress((code, address) => code.Add(Gpr.Rdi, address), "add rdi,{0}");
+        yield return WithAddress((code, address) => code.Imul(Gpr.R11, address), "imul r11,{0}");
         yield return WithAddress((code, address) => code.Add(address, 8), "add qword ptr {0},8");
         yield return WithAddress((code, address) => code.Add(address, 1000), "add qword ptr {0},1000");
         yield return WithAddress((code, address) => code.Dec(address), "dec qword ptr {0}");

@@ -51,9 +51,9 @@ public sealed class PackedWeightsTests
     {
         using WorkerPool pool = new(1);
         using PackedWeights weights = s_kernel.Pack(new sbyte[4], ConvWeightShape.Linear(4, 1), [], [1f]);
-        QuantizedConvArguments arguments = new() { Weights = weights, Geometry = ConvGeometry.Linear(1, 4, 1) };
+        QuantizedConvArguments arguments = new() { Weights = weights, Walk = new ConvWalk(ConvGeometry.Linear(1, 4, 1)) };
         Assert.That(() => new Vector128QuantizedConv().Run(pool, arguments), Throws.ArgumentException);
-        arguments.Geometry = ConvGeometry.Linear(1, 5, 1);
+        arguments.Walk = new ConvWalk(ConvGeometry.Linear(1, 5, 1));
         Assert.That(() => s_kernel.Run(pool, arguments), Throws.ArgumentException);
     }
 

@@ -42,6 +42,9 @@ public sealed record QuantizedConvCase(string Name, int Channels, int OutChannel
 
     public (int Top, int Left, int Bottom, int Right) Padding { get; init; }
 
+    /// <summary>Size to which the image is upsampled before it is padded; null to leave it.</summary>
+    public (int Height, int Width)? Upsampled { get; init; }
+
     /// <summary>Channels of each segment; null for one segment.</summary>
     public int[]? Segments { get; init; }
 
@@ -77,9 +80,18 @@ public sealed record QuantizedConvCase(string Name, int Channels, int OutChannel
     /// <summary>Channels of an output row.</summary>
     public int Produced => Gated ? OutChannels / 2 : OutChannels;
 
-    public ConvGeometry Geometry => new(
-        Batch, Image.Height + Padding.Top + Padding.Bottom, Image.Width + Padding.Left + Padding.Right,
-        Channels, OutChannels, Kernel.Height, Kernel.Width, Stride);
+    public ConvGeometry Geometry
+    {
+        get
+        {
+            (int height, int width) = Upsampled ?? Image;
+            return new(Batch, height + Padding.Top + Padding.Bottom, width + Padding.Left + Padding.Right, Channels, OutChannels, Kernel.Height, Kernel.Width, Stride)
+            {
+                Vertical = Upsampled is null ? null : new(Image.Height, height, Padding.Top, Padding.Bottom),
+                Horizontal = Upsampled is null ? null : new(Image.Width, width, Padding.Left, Padding.Right),
+            };
+        }
+    }
 
     public ConvWeightShape Shape => new(OutChannels, Channels, Kernel.Height, Kernel.Width);
 
@@ -129,6 +141,31 @@ public sealed record QuantizedConvCase(string Name, int Channels, int OutChannel
         yield return new("kernel as large as the image", 2, 18) { Kernel = (5, 6) };
         yield return new("1×1, stride 2", 10, 10) { Stride = 2, Image = (5, 5) };
         yield return new("1×1, batch 5", 24, 40) { Batch = 5, Image = (4, 4) };
+
+        yield return new("3×3 behind an upsampling", 8, 33) { Kernel = (3, 3), Padding = same, Upsampled = (10, 12), Batch = 2 };
+        yield return new("3×3 behind an upsampling to odd sizes", 12, 20) { Kernel = (3, 3), Padding = same, Image = (4, 7), Upsampled = (7, 13), Batch = 2 };
+        yield return new("3×3 behind an upsampling, 37 to 35 channels", 37, 35) { Kernel = (3, 3), Padding = same, Upsampled = (10, 11), ImageVector = true, Batch = 3 };
+        yield return new("3×3 behind an upsampling of one pixel", 4, 5) { Kernel = (3, 3), Padding = same, Image = (1, 1), Upsampled = (2, 1) };
+        yield return new("3×3 behind an upsampling, large", 40, 70) { Kernel = (3, 3), Padding = same, Image = (17, 16), Upsampled = (34, 32) };
+        yield return new("3×3 behind an upsampling, groups", 96, 40) { Kernel = (3, 3), Padding = same, Upsampled = (10, 12), Segments = [32, 32, 32], ZeroPoints = [1, 200, 3], Codes = CodeRange.FourBitWithZeroPoints };
+        yield return new("everything behind an upsampling", 13, 50)
+        {
+            ImageVector = true,
+            Residual = true,
+            OutputScale = 0.70710677f,
+            Batch = 2,
+            Kernel = (3, 3),
+            Padding = same,
+            Upsampled = (9, 12),
+            Segments = [5, 8],
+            ZeroPoints = [0, 255],
+            OutputGap = 2,
+        };
+        yield return new("codes behind an upsampling", 16, 33) { Kernel = (3, 3), Padding = same, Upsampled = (10, 12), CodesOf = Activation.Silu, Residual = true, Batch = 2, OutputGap = 1 };
+        yield return new("codes of a gate behind an upsampling", 16, 64) { Kernel = (3, 3), Padding = same, Upsampled = (9, 11), CodesOf = Activation.None, Gated = true, Codes = CodeRange.FourBit };
+        yield return new("1×1 behind an upsampling", 20, 33) { Upsampled = (10, 12), Residual = true };
+        yield return new("upsampling by three and a half, stride 2", 7, 18) { Kernel = (3, 2), Padding = (2, 1, 0, 3), Stride = 2, Image = (2, 4), Upsampled = (7, 9) };
+        yield return new("upsampling of the rows alone", 8, 16) { Kernel = (3, 3), Padding = same, Upsampled = (10, 6) };
 
         yield return new("two segments", 20, 33) { Segments = [12, 8], ZeroPoints = [3, 200] };
         yield return new("two segments, odd", 19, 33) { Segments = [7, 12], ZeroPoints = [3, 200], Kernel = (3, 3), Padding = same };
@@ -183,11 +220,12 @@ public sealed record QuantizedConvCase(string Name, int Channels, int OutChannel
         {
             int channels = random.Next(1, 80);
             int first = random.Next(0, channels);
-            (int Height, int Width) kernel = (random.Next(1, 4), random.Next(1, 4));
+            (int Height, int Width) kernel = (random.Next(1, 4), random.Next(1, 4)), image = (random.Next(kernel.Height, 12), random.Next(kernel.Width, 12));
             yield return new QuantizedConvCase($"random {i}", channels, random.Next(1, 100))
             {
                 Batch = random.Next(1, 4),
-                Image = (random.Next(kernel.Height, 12), random.Next(kernel.Width, 12)),
+                Image = image,
+                Upsampled = i % 3 == 0 ? (image.Height + random.Next(image.Height + 3), image.Width + random.Next(image.Width + 3)) : null,
                 Kernel = kernel,
                 Stride = random.Next(1, 3),
                 Padding = (random.Next(2), random.Next(2), random.Next(2), random.Next(2)),

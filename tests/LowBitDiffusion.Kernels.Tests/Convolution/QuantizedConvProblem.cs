@@ -47,7 +47,7 @@ internal sealed unsafe class QuantizedConvProblem
         _residual = Floats(_geometry.Rows * _outputStride, -1, 1);
         _codes = new sbyte[definition.OutChannels * _geometry.Depth];
         for (int i = 0; i < _codes.Length; i++) _codes[i] = Weight(i);
-        _input = new byte[_geometry.Batch * _geometry.Height * _geometry.Width * _geometry.Channels];
+        _input = new byte[_geometry.InputLength];
         for (int i = 0; i < _input.Length; i++) _input[i] = Activation(i);
 
         float[] Floats(int count, float smallest, float largest)
@@ -77,9 +77,8 @@ internal sealed unsafe class QuantizedConvProblem
         byte Activation(int i)
         {
             (int pixel, int channel) = Math.DivRem(i, _geometry.Channels);
-            int x = pixel % _geometry.Width, y = pixel / _geometry.Width % _geometry.Height;
-            bool inside = y >= definition.Padding.Top && y < definition.Padding.Top + definition.Image.Height
-                && x >= definition.Padding.Left && x < definition.Padding.Left + definition.Image.Width;
+            int x = (pixel % _geometry.StoredWidth) - Border(definition.Padding.Left), y = (pixel / _geometry.StoredWidth % _geometry.StoredHeight) - Border(definition.Padding.Top);
+            bool inside = y >= 0 && y < definition.Image.Height && x >= 0 && x < definition.Image.Width;
             if (!inside) return _zeroPoints[Array.FindIndex(_segments, s => channel < s.Start + s.Count)];
             return definition.Codes >= CodeRange.Largest ? (byte)255 : (byte)random.Next(256);
         }
@@ -152,7 +151,7 @@ internal sealed unsafe class QuantizedConvProblem
         using GuardedMemory inverseScales = GuardedMemory.Of<float>(_inverseScales);
         QuantizedConvArguments arguments = new()
         {
-            Geometry = _geometry,
+            Walk = new ConvWalk(_geometry),
             Weights = weights,
             Input = input.Pointer,
             InputScales = (float*)inputScales.Pointer,
@@ -178,6 +177,9 @@ internal sealed unsafe class QuantizedConvProblem
         for (int i = 0; i < repeats; i++) kernel.Run(pool, arguments);
         return _case.CodesOf is null ? new Span<float>(output.Pointer, length).ToArray() : [.. new Span<byte>(codes.Pointer, length).ToArray().Select(code => (float)code)];
     }
+
+    /// <summary>Of the border of an upsampled image one position is stored.</summary>
+    private int Border(int seen) => _case.Upsampled is null ? seen : Math.Min(seen, 1);
 
     private float Value(int row, int o)
     {
@@ -239,13 +241,21 @@ internal sealed unsafe class QuantizedConvProblem
             {
                 for (int k = 0; k < _geometry.KernelWidth; k++)
                 {
-                    int source = (((image * _geometry.Height) + (y * _geometry.Stride) + r) * _geometry.Width) + (x * _geometry.Stride) + k;
                     int weight = (((((o * _geometry.Channels) + c) * _geometry.KernelHeight) + r) * _geometry.KernelWidth) + k;
-                    sum += (_input[(source * _geometry.Channels) + c] - zeroPoint) * _codes[weight];
+                    sum += (Seen(image, (y * _geometry.Stride) + r - _case.Padding.Top, (x * _geometry.Stride) + k - _case.Padding.Left, c, zeroPoint) - zeroPoint) * _codes[weight];
                 }
             }
         }
 
         return sum;
+    }
+
+    /// <summary>A code of the image as the convolution sees it: upsampled, with a border of zero points around it.</summary>
+    private int Seen(int image, int y, int x, int channel, int zeroPoint)
+    {
+        (int height, int width) = _case.Upsampled ?? _case.Image;
+        if (y < 0 || y >= height || x < 0 || x >= width) return zeroPoint;
+        int row = (((image * _geometry.StoredHeight) + Border(_case.Padding.Top) + (y * _case.Image.Height / height)) * _geometry.StoredWidth) + Border(_case.Padding.Left) + (x * _case.Image.Width / width);
+        return _input[(row * _geometry.Channels) + channel];
     }
 }

@@ -21,6 +21,10 @@ public unsafe class FloatConvKernelTests
         new(1, 17, 9, 130, 70, 3, 3, 1),
         new(3, 7, 7, 24, 16, 1, 1, 1),
         new(1, 8, 8, 5, 9, 5, 1, 1),
+        Upsampled(1, (5, 6), (10, 12), 40, 33, 3),
+        Upsampled(2, (4, 5), (7, 9), 3, 20, 3),
+        Upsampled(1, (3, 4), (8, 5), 130, 70, 2),
+        Upsampled(2, (4, 4), (8, 8), 24, 16, 1),
         ConvGeometry.Linear(1, 64, 100),
         ConvGeometry.Linear(2, 33, 31),
         ConvGeometry.Linear(7, 320, 64),
@@ -29,6 +33,9 @@ public unsafe class FloatConvKernelTests
         ConvGeometry.Linear(131, 1, 3),
         ConvGeometry.Linear(200, 500, 130),
     ];
+
+    private static ConvGeometry Upsampled(int batch, (int Height, int Width) image, (int Height, int Width) to, int channels, int outChannels, int kernel) =>
+        new(batch, to.Height + 2, to.Width + 2, channels, outChannels, kernel, kernel, 1) { Vertical = new(image.Height, to.Height, 1, 1), Horizontal = new(image.Width, to.Width, 1, 1) };
 
     [TestCaseSource(nameof(s_shapes))]
     public void EqualsThePlainSum(ConvGeometry geometry)
@@ -81,7 +88,7 @@ public unsafe class FloatConvKernelTests
         using WorkerPool pool = new(2);
         using NativeArray<float> input = NativeArrays.Random(9 * 20, 1), output = new(9 * 25, 77f);
         using PackedFloatWeights weights = FloatConvKernel.Pack(NativeArrays.Normal(18 * 20, 2), 18, 20);
-        FloatConvKernel.Run(pool, geometry, input.Pointer, weights, new ConvEpilogue { OutputScale = 1, Output = output.Pointer, OutputStride = 25 });
+        FloatConvKernel.Run(pool, new ConvWalk(geometry), input.Pointer, weights, new ConvEpilogue { OutputScale = 1, Output = output.Pointer, OutputStride = 25 });
         for (int row = 0; row < 9; row++)
         {
             Assert.That(output.Span.Slice(row * 25 + 18, 7).ToArray(), Is.All.EqualTo(77f), $"behind row {row}");
@@ -105,7 +112,7 @@ public unsafe class FloatConvKernelTests
         using PackedFloatWeights weights = FloatConvKernel.Pack(new float[8], 2, 4);
         float* input = memory.Pointer;
         Assert.That(
-            () => FloatConvKernel.Run(pool, ConvGeometry.Linear(1, 5, 2), input, weights, new ConvEpilogue { Output = input, OutputScale = 1 }),
+            () => FloatConvKernel.Run(pool, new ConvWalk(ConvGeometry.Linear(1, 5, 2)), input, weights, new ConvEpilogue { Output = input, OutputScale = 1 }),
             Throws.ArgumentException.With.Message.Contains("2x4x1x1"));
         Assert.That(() => FloatConvKernel.Pack(new float[7], 2, 4), Throws.ArgumentException.With.Message.Contains("7 weights"));
     }
@@ -113,8 +120,9 @@ public unsafe class FloatConvKernelTests
     /// <summary>Random operands of a convolution with everything in its epilogue.</summary>
     private sealed class Fixture(ConvGeometry geometry) : IDisposable
     {
+        private readonly ConvWalk _walk = new(geometry);
         private readonly float[] _weights = NativeArrays.Normal(geometry.OutChannels * geometry.Depth, 1);
-        private readonly NativeArray<float> _input = NativeArrays.Random(geometry.Batch * geometry.Height * geometry.Width * geometry.Channels, 2);
+        private readonly NativeArray<float> _input = NativeArrays.Random(geometry.InputLength, 2);
         private readonly NativeArray<float> _bias = NativeArrays.Random(geometry.OutChannels, 3);
         private readonly NativeArray<float> _vector = NativeArrays.Random(geometry.Batch * geometry.OutChannels, 4);
 
@@ -132,7 +140,7 @@ public unsafe class FloatConvKernelTests
         }
 
         public void Run(WorkerPool pool, PackedFloatWeights packed, bool residualIsOutput = false) =>
-            FloatConvKernel.Run(pool, geometry, _input.Pointer, packed, new ConvEpilogue
+            FloatConvKernel.Run(pool, _walk, _input.Pointer, packed, new ConvEpilogue
             {
                 Bias = _bias.Pointer,
                 ImageVector = _vector.Pointer,
@@ -158,7 +166,7 @@ public unsafe class FloatConvKernelTests
                     for (int t = 0; t < taps; t++)
                     {
                         int iy = y * geometry.Stride + t / geometry.KernelWidth, ix = x * geometry.Stride + t % geometry.KernelWidth;
-                        sum += (double)_weights[(o * geometry.Channels + c) * taps + t] * _input.Span[((b * geometry.Height + iy) * geometry.Width + ix) * geometry.Channels + c];
+                        sum += (double)_weights[(o * geometry.Channels + c) * taps + t] * _input.Span[((b * geometry.StoredHeight + Stored(iy, geometry.Vertical)) * geometry.StoredWidth + Stored(ix, geometry.Horizontal)) * geometry.Channels + c];
                     }
                 }
 
@@ -166,6 +174,13 @@ public unsafe class FloatConvKernelTests
             }
 
             return output;
+        }
+
+        // A border of one position, stored as such.
+        private static int Stored(int position, UpsampledAxis? axis)
+        {
+            if (axis is not { } a) return position;
+            return position == 0 ? 0 : position == a.Size + 1 ? a.Source + 1 : 1 + (position - 1) * a.Source / a.Size;
         }
 
         public void Dispose()

@@ -96,7 +96,7 @@ public unsafe class GoldenOpTests
         int features = golden["in.weight"].Shape[0];
         PackedFloatWeights weights = Own(FloatConvKernel.Pack(golden["in.weight"].Data, features, channels, level: level));
         ConvEpilogue epilogue = new() { Bias = Pointer(golden, "in.bias"), OutputScale = 1, Output = output.Pointer, OutputStride = features };
-        FloatConvKernel.Run(_pool, ConvGeometry.Linear(rows, channels, features), input.Pointer, weights, epilogue);
+        FloatConvKernel.Run(_pool, new ConvWalk(ConvGeometry.Linear(rows, channels, features)), input.Pointer, weights, epilogue);
     }
 
     private float[] Convolve(GoldenOp golden, SimdLevel level)
@@ -114,7 +114,7 @@ public unsafe class GoldenOpTests
         NativeArray<float> output = Own(new NativeArray<float>(geometry.Rows * w[0], float.NaN));
         PackedFloatWeights weights = Own(FloatConvKernel.Pack(golden["in.weight"].Data, w[0], w[1], w[2], w[3], level));
         ConvEpilogue epilogue = new() { Bias = Pointer(golden, "in.bias"), OutputScale = 1, Output = output.Pointer, OutputStride = w[0] };
-        FloatConvKernel.Run(_pool, geometry, padded.Pointer, weights, epilogue);
+        FloatConvKernel.Run(_pool, new ConvWalk(geometry), padded.Pointer, weights, epilogue);
         return ToPlanes(output, golden["out"].Shape);
     }
 

@@ -50,6 +50,7 @@ internal static class Networks
         {
             "timestep" => [.. Enumerable.Range(0, input.Value.Shape[0]).Select(i => timestep ?? Timesteps[i % Timesteps.Length])],
             "class_labels" => [.. Enumerable.Range(0, input.Value.Shape[0]).Select(i => (float)(i % 3))],
+            "input_ids" => [.. Enumerable.Range(0, (int)input.Value.Shape.Elements).Select(_ => (float)random.Next(64))],
             _ => Normal(random, input.Value.Shape.Elements),
         });
     }

@@ -72,8 +72,7 @@ internal sealed class CalibratorTests
     public void ThePlannedExecutorShowsTheSameValuesAsTheReference()
     {
         using WorkerPool pool = new(2);
-        using PreparedModel prepared = new(_model.Network, _model.Weights);
-        ActivationStatistics planned = Calibrator.Run(_model, ObservedPlannedNetwork.Factory(prepared, pool), _ => true, s_options), reference = Reference(s_options);
+        ActivationStatistics planned = Calibrator.Run(Source(s_options), ObservedPlannedNetwork.Factory(_model.Network, _model.Weights, pool), "", _ => true, s_options), reference = Reference(s_options);
         Assert.That(planned.Modules.Keys, Is.EqualTo(reference.Modules.Keys));
         foreach ((string module, ActivationRange range) in planned.Modules)
         {
@@ -96,7 +95,7 @@ internal sealed class CalibratorTests
         using WorkerPool pool = new(1);
         using PreparedModel prepared = new(_model.Network, _model.Weights);
         GuidedSampler sampler = new(_model, new SamplingSettings(3, 1.5f), 2);
-        using IObservedNetwork network = ObservedPlannedNetwork.Factory(prepared, pool)(sampler.InputShapes);
+        using PlannedNetwork network = prepared.Compile(sampler.InputShapes, pool);
         float[] drawn = sampler.Draw(network, first: 13, [11, 12]);
         await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(_folder.Path);
         IReadOnlyList<GeneratedImage> expected = await pipeline.GenerateAsync(new GenerationRequest { Labels = [3, 4], Steps = 3, GuidanceScale = 1.5f, Seed = 11 });
@@ -135,11 +134,14 @@ internal sealed class CalibratorTests
     {
         using CancellationTokenSource stop = new();
         Progress progress = new(fraction => stop.Cancel());
-        Assert.That(() => Calibrator.Run(_model, ObservedReferenceNetwork.Factory(_model.Network, _model.Weights), _ => true, s_options, progress: progress, cancellationToken: stop.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(() => Calibrator.Run(Source(s_options), ObservedReferenceNetwork.Factory(_model.Network, _model.Weights), "", _ => true, s_options, progress: progress, cancellationToken: stop.Token), Throws.InstanceOf<OperationCanceledException>());
         Assert.That(progress.Last, Is.LessThan(1), "stopped before the end");
     }
 
-    private ActivationStatistics Reference(CalibrationOptions options) => Calibrator.Run(_model, ObservedReferenceNetwork.Factory(_model.Network, _model.Weights), _ => true, options);
+    private ActivationStatistics Reference(CalibrationOptions options) => Calibrator.Run(Source(options), ObservedReferenceNetwork.Factory(_model.Network, _model.Weights), "", _ => true, options);
+
+    private CalibrationSourceFactory Source(CalibrationOptions options) =>
+        items => new TrajectorySource(_model.Network, new GuidedSampler(_model, options.Sampling, items), number => options.Seed + (ulong)number, latents: false);
 
     private sealed class Progress(Action<double> action) : IProgress<double>
     {

@@ -195,7 +195,7 @@ internal sealed class TrajectoryDistillationTests : TinyModelFixture
 
         public IReadOnlyDictionary<string, QuantizedModule> Modules { get; }
 
-        public TrajectoryDistillation Distillation(DistillationOptions options) => new(Run.Model, _student, options, Run.Pool);
+        public TrajectoryDistillation Distillation(DistillationOptions options) => new(Run, _student, options);
 
         public IReadOnlyDictionary<string, QuantizedModule> Learn(DistillationOptions options)
         {

@@ -57,7 +57,7 @@ internal sealed class LatentModelTests
             QuantizedModule[] modules = [.. model.Weights.QuantizedModules.Values];
             Assert.That(modules, Has.Some.Property(nameof(QuantizedModule.WeightBits)).EqualTo(bits));
             Assert.That(modules.Select(module => module.Input.Timesteps.Length).Distinct(), Is.EqualTo(new[] { 2 }), "a scale for each of two timesteps");
-            foreach (string component in model.Folder.Components.Keys.Where(component => Directory.Exists(Path.Combine(_folder["float"], component))))
+            foreach (string component in model.Folder!.Components.Keys.Where(component => Directory.Exists(Path.Combine(_folder["float"], component))))
                 Assert.That(Directory.GetFiles(Path.Combine(_folder["low"], component)).Select(Path.GetFileName), Is.EquivalentTo(Directory.GetFiles(Path.Combine(_folder["float"], component)).Select(Path.GetFileName)), component);
         }
 

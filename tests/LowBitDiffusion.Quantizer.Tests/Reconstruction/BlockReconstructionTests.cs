@@ -168,7 +168,7 @@ internal sealed class BlockReconstructionTests
         public Dictionary<string, float[]> Inputs { get; }
 
         public BlockReconstruction Reconstruction(ReconstructionOptions options) =>
-            new(_graph, _weights, _quantized, Units, new InMemoryCalibrationSamples(Inputs), options, _pool);
+            new(_graph, _weights, _quantized, Units, new InMemoryCalibrationSamples(Inputs, Inputs["timestep"].Length), options, _pool);
 
         public void Dispose() => _pool.Dispose();
 

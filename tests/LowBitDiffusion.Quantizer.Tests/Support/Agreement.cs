@@ -27,11 +27,12 @@ internal static class Agreement
     /// <summary>Asserts both of a written folder and of the simulation that its codes and scales define, on pictures of which most have no value on a border.</summary>
     /// <param name="low">The folder.</param>
     /// <param name="plain">The float model it was made from.</param>
-    public static void OfFolder(string low, string plain)
+    /// <param name="component">Which of its networks; null for the denoiser.</param>
+    public static void OfFolder(string low, string plain, string? component = null)
     {
-        using SourceModel quantized = SourceModel.Open(low), original = SourceModel.Open(plain);
+        using SourceModel quantized = SourceModel.Open(low, component: component), original = SourceModel.Open(plain, component: component);
         using WorkerPool pool = new(2);
-        Graph graph = quantized.Network.Build(quantized.Network.NativeInputs(1));
+        Graph graph = quantized.Graph;
         TrainingModel simulation = new(original.Weights);
         foreach ((string name, QuantizedModule module) in quantized.Weights.QuantizedModules) simulation.Layers.Add(name, FakeQuantizedLayer.Frozen(module));
         float timestep = quantized.Quantization!.Timesteps.Count > 0 ? quantized.Quantization.Timesteps[^1] : 500;
@@ -54,7 +55,7 @@ internal static class Agreement
     /// <param name="pool">Threads.</param>
     public static void OfLayers(Graph graph, ModelWeights weights, TrainingModel simulation, Dictionary<string, float[]> inputs, WorkerPool pool)
     {
-        RunSettings settings = new() { Timesteps = inputs["timestep"], Record = false };
+        RunSettings settings = new() { Timesteps = TimestepsOf(graph, inputs), Record = false };
         Node[] layers = [.. graph.MatrixNodes.Where(node => weights.Quantized(((MatrixOp)node.Op).Module) is not null)];
         Assert.That(layers, Is.Not.Empty, "layers in integers");
         Tape tape = new GradientExecutor(simulation, pool).Run(GradientExecutor.Rows(graph, inputs), [.. layers, .. layers.Select(node => node.Inputs[0])], settings);
@@ -89,10 +90,11 @@ internal static class Agreement
     /// <param name="pool">Threads.</param>
     public static int OfNetwork(Graph graph, ModelWeights weights, TrainingModel simulation, Dictionary<string, float[]> inputs, WorkerPool pool)
     {
-        float timestep = inputs["timestep"][0];
+        float[] timesteps = TimestepsOf(graph, inputs);
+        float timestep = timesteps[0];
         Node[] layers = [.. graph.MatrixNodes.Where(node => weights.Quantized(((MatrixOp)node.Op).Module) is not null)], read = [.. layers.Select(node => node.Inputs[0]).Distinct()];
         Tape tape = new GradientExecutor(simulation, pool).Run(
-            GradientExecutor.Rows(graph, inputs), [.. graph.Outputs.Values, .. read], new RunSettings { Timesteps = inputs["timestep"], Record = false });
+            GradientExecutor.Rows(graph, inputs), [.. graph.Outputs.Values, .. read], new RunSettings { Timesteps = timesteps, Record = false });
         Dictionary<Node, float[]> computed = [];
         IReadOnlyDictionary<string, float[]> integers = ReferenceExecutor.Run(graph, weights, inputs, timestep, onNode: (node, value) =>
         {
@@ -127,6 +129,9 @@ internal static class Agreement
         foreach ((string name, Node node) in graph.Outputs) Close.RelativeToMax(RowLayout.FromRows(tape[node], node.Shape), integers[name], 2e-5, $"{name}, all codes being equal");
         return 0;
     }
+
+    // A network without a timestep has tables of one entry.
+    private static float[] TimestepsOf(Graph graph, Dictionary<string, float[]> inputs) => inputs.GetValueOrDefault("timestep") ?? new float[graph.Inputs.Values.First().Shape[0]];
 
     private static int[] Codes(MatrixOp op, QuantizedModule module, float[] x, TensorShape from, float timestep) =>
         QuantizedArithmetic.Quantize(module, x, op is Conv2dOp ? from[0] : x.Length / module.InChannels, timestep);

@@ -20,11 +20,12 @@ internal static class Simulation
     /// </summary>
     /// <param name="plain">The float model's folder.</param>
     /// <param name="low">The quantized one's.</param>
-    public static void LayersEqualIntegers(string plain, string low)
+    /// <param name="component">Which of its networks; null for the denoiser.</param>
+    public static void LayersEqualIntegers(string plain, string low, string? component = null)
     {
-        using SourceModel integers = SourceModel.Open(low), floats = SourceModel.Open(plain);
+        using SourceModel integers = SourceModel.Open(low, component: component), floats = SourceModel.Open(plain, component: component);
         IReadOnlyDictionary<string, QuantizedModule> modules = integers.Weights.QuantizedModules;
-        Graph graph = Alone(integers.Network.Build(integers.Network.NativeInputs(1)), modules.Keys);
+        Graph graph = Alone(integers.Graph, modules.Keys);
         TrainingModel simulated = new(floats.Weights);
         foreach ((string name, QuantizedModule module) in modules) simulated.Layers.Add(name, FakeQuantizedLayer.Frozen(module));
         using PackedModel packed = new(integers.Weights, KernelTable.Best);

@@ -31,6 +31,13 @@ public sealed class PlanAgainstReferenceTests
             yield return Case("conv stride 2, asymmetric padding", precision, (g, x) => g.Conv2d("op", x, 5, 3, 2, new Padding(0, 0, 1, 1)));
             yield return Case("linear over tokens", precision, (g, x) => g.Linear("op", g.ToTokens(x), 33));
             yield return Case("conv of a nearest upsampling", precision, (g, x) => g.Conv2d("op", g.Upsample(x, 10, 14), 6, 3));
+            yield return Case("conv of an upsampling to odd sizes", precision, (g, x) => g.Affine(g.Conv2d("op", g.Upsample(x, 9, 13), 6, 3), 0.7f));
+            yield return Case("conv of an upsampling by two and a half", precision, (g, x) => g.Conv2d("op", g.Upsample(x, 12, 18), 6, 3, 2, Padding.Same(2)));
+            yield return Case("sum of convs of an image, of its upsampling and 1x1 of that", precision, (g, x) =>
+            {
+                Node up = g.Upsample(x, 10, 14);
+                return g.Add(g.Conv2d("op", up, 6, 3), g.Add(g.Conv2d("other", up, 6, 1), g.Upsample(g.Conv2d("third", x, 6, 3), 10, 14)));
+            });
             yield return Case("conv + residual", precision, (g, x) => g.Affine(g.Add(g.Conv2d("op", x, 12, 3), x), 0.7f));
             yield return Case("two linear layers", precision, (g, x) => g.Linear("op", g.Linear("first", g.ToTokens(x), 12), 33));
             yield return Case("conv + residual read by two linear layers", precision, (g, x) =>
@@ -91,6 +98,19 @@ public sealed class PlanAgainstReferenceTests
         ExecutionPlan plan = PlanCompiler.Compile(model, graph, [], threads: 2);
 
         Assert.That(plan.Steps[PlanPhase.Sample].Select(s => s.Kind), Is.EqualTo(new[] { "input", "stage u8", "linear w8a8", "linear w8a8", "output" }));
+    }
+
+    [Test]
+    public void A_convolution_reads_the_image_before_its_upsampling([Values] bool quantized)
+    {
+        (Graph graph, ModelWeights weights) = Build(new(8, 8), (g, x) => g.Conv2d("op", g.Upsample(x, 10, 14), 6, 3));
+        if (!quantized) weights = RandomModel.Weights(graph, 1, _ => null);
+        using PackedModel model = new(weights, KernelTable.Best);
+        ExecutionPlan plan = PlanCompiler.Compile(model, graph, [], threads: 2);
+
+        PlanStep stage = plan.Steps[PlanPhase.Sample].Single(step => step.Kind is "stage u8" or "stage f32");
+        int bytes = 2 * 7 * 9 * 12 * (quantized ? sizeof(byte) : sizeof(float));
+        Assert.That(stage.Regions.Last().Bytes, Is.InRange(bytes, bytes + 128), "an image of 5×7 with a border of one pixel, and slack");
     }
 
     [Test]

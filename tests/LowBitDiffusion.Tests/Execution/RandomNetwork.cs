@@ -21,7 +21,7 @@ internal static class RandomNetwork
             {
                 0 => Attention(g, name, x, text, random),
                 1 when x.Shape[2] > 2 && x.Shape[3] > 2 => g.Conv2d($"{name}.down", x, x.Shape[1], 3, 2, random.Next(2) == 0 ? Padding.Same(1) : new Padding(0, 0, 1, 1)),
-                2 => g.Conv2d($"{name}.up", g.Upsample(x, 2 * x.Shape[2], 2 * x.Shape[3]), x.Shape[1], 3),
+                2 => g.Conv2d($"{name}.up", g.Upsample(x, 2 * x.Shape[2] - random.Next(2), 2 * x.Shape[3] - random.Next(2)), x.Shape[1], 3),
                 3 when x.Shape[2] > 1 && x.Shape[3] > 1 => g.Upsample(g.AveragePool(g.Silu(g.GroupNorm($"{name}.norm", x, 2, 1e-5f))), x.Shape[2], x.Shape[3]),
                 4 when skips.Find(s => s != x && s.Shape[2] == x.Shape[2] && s.Shape[3] == x.Shape[3]) is { } skip => Resnet(g, name, g.Concat(x, skip), time, channels, random),
                 _ => Resnet(g, name, x, time, random.Next(2) == 0 ? x.Shape[1] : 4 * random.Next(1, 5), random),

@@ -26,7 +26,9 @@ public sealed class EveryPipelineTests
         yield return Case("SDXL", TinyFolder.StableDiffusionXL, new() { Prompts = ["a cat"] }, text);
         yield return Case("PixArt", TinyFolder.PixArt, new() { PromptEmbeddings = Embeddings(), GuidanceScale = 1 }, text[1..]);
         yield return Case("DiT", TinyFolder.DiT, new() { Labels = [3] }, text[1..]);
-        yield return Case("LDM", TinyFolder.LatentDiffusion, new(), text[1..]);
+        yield return Case("LDM with VQ", TinyFolder.LatentDiffusion, new(), text[1..]);
+        yield return Case("LDM with KL", TinyFolder.LatentDiffusionKL, new(), text[1..]);
+        yield return Case("class UNet", TinyFolder.ClassUNet, new() { Labels = [3], GuidanceScale = 2 }, [GenerationStage.Sampling]);
         yield return Case("DDPM", TinyFolder.Unconditional, new(), [GenerationStage.Sampling]);
         yield return Case("image to image", TinyFolder.StableDiffusion, new() { Prompts = ["a cat"], InitImage = StraightLineTests.Picture(), Strength = 1 }, text);
 

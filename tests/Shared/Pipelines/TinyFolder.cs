@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Models.RandomWeights;
@@ -66,12 +67,34 @@ internal static class TinyFolder
         return folder;
     }
 
+    /// <summary>A UNet in pixels, ten labels and a null label.</summary>
+    public static string ClassUNet(string folder)
+    {
+        Index(folder, "ClassConditionalDiffusionPipeline", ("unet", "UNet2DModel"));
+        JsonObject index = JsonNode.Parse(File.ReadAllBytes(Path.Combine(folder, "model_index.json")))!.AsObject();
+        index["null_label"] = 10;
+        Write(folder, "model_index.json", index.ToJsonString());
+        Golden(folder, "unet", "unet2d_class");
+        return folder;
+    }
+
     /// <summary>Unconditional latent diffusion.</summary>
     public static string LatentDiffusion(string folder)
     {
         Index(folder, "LDMPipeline", ("unet", "UNet2DModel"), ("vqvae", "VQModel"));
         Golden(folder, "unet", "unet2d_ddpm_cifar");
         Golden(folder, "vqvae", "vq");
+        return folder;
+    }
+
+    /// <summary>The same in the latents of an autoencoder with a normal distribution, which has random weights.</summary>
+    public static string LatentDiffusionKL(string folder)
+    {
+        Index(folder, "LDMPipeline", ("unet", "UNet2DModel"), ("vae", "AutoencoderKL"));
+        Golden(folder, "unet", "unet2d_ddpm_cifar");
+        JsonObject config = JsonNode.Parse(File.ReadAllBytes(Repository.Golden("vae_kl", "config.json")))!.AsObject();
+        config["latent_channels"] = 3;
+        RandomWeights(folder, "vae", Write(folder, "vae/config.json", config.ToJsonString()), ComponentFolder.WeightFile, seed: 3);
         return folder;
     }
 
@@ -114,9 +137,14 @@ internal static class TinyFolder
             { "architectures": ["{{className}}"], "model_type": "clip_text_model", "vocab_size": 518, "hidden_size": {{width}}, "intermediate_size": {{2 * width}}, "num_hidden_layers": 3,
               "num_attention_heads": 4, "max_position_embeddings": 16, "projection_dim": 20, "eos_token_id": 2, "hidden_act": "quick_gelu" }
             """);
+        RandomWeights(folder, $"text_encoder{suffix}", config, ComponentFolder.TextEncoderWeightFile, seed);
+    }
+
+    private static void RandomWeights(string folder, string component, string config, string file, int seed)
+    {
         INetwork network = NetworkRegistry.Create(JsonConfig.Open(config));
-        using RandomTensors tensors = new(network.Build(network.NativeInputs(1)), seed);
-        SafeTensorsWriter.Write(Path.Combine(folder, $"text_encoder{suffix}", "model.safetensors"), [.. tensors.Tensors.Values.Select(info => (info, tensors.ReadBytes(info.Name)))]);
+        using RandomTensors tensors = new(network.Build(network.WholeInputs(1)), seed);
+        SafeTensorsWriter.Write(Path.Combine(folder, component, file), [.. tensors.Tensors.Values.Select(info => (info, tensors.ReadBytes(info.Name)))]);
     }
 
     private static string Write(string folder, string name, string text) => Write(folder, name, System.Text.Encoding.UTF8.GetBytes(text));

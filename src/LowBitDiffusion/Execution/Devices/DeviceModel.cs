@@ -52,6 +52,13 @@ internal sealed class DeviceModel(ComputeDevice device, ModelWeights weights, Va
     })).Value;
 
     /// <summary>A layer's tables for one size of image; they live in the plan's own memory.</summary>
+    public FloatMatrix Layer(DeviceArena arena, FloatWeights floats, in ConvGeometry geometry)
+    {
+        ConvGeometry shape = geometry;
+        return Upload(queue => new FloatMatrix(queue, arena, shape, floats));
+    }
+
+    /// <summary>A layer's tables for one size of image; they live in the plan's own memory.</summary>
     public IntegerMatrix Layer(DeviceArena arena, IntegerWeights integers, in ConvGeometry geometry, int[] inputRanges)
     {
         ConvGeometry shape = geometry;

@@ -14,7 +14,7 @@ internal sealed partial class FloatMatrixStep : IDeviceStep
     private FloatMatrix _onDevice = null!;
     private DeviceSlice _biasOnDevice;
 
-    void IDeviceStep.Load(DeviceModel model, DeviceArena tables) => (_onDevice, _biasOnDevice) = (new(Geometry, model.Float(_op)), model.Bias(_op, null));
+    void IDeviceStep.Load(DeviceModel model, DeviceArena tables) => (_onDevice, _biasOnDevice) = (model.Layer(tables, model.Float(_op), Geometry), model.Bias(_op, null));
 
     void IDeviceStep.Enqueue(DeviceRun run) =>
         _onDevice.Enqueue(run.Queue, run.Choice, InputOnDevice(run), default, DeviceForms.Bind(Epilogue, run, _biasOnDevice));

@@ -32,8 +32,9 @@ internal sealed class MatrixGroup(Node matrix)
 /// <code>
 ///   producer side (staging)                                          consumer side (epilogue)
 ///   [concat] → [norm] → [modulate] → [activation] → [upsample] → conv/linear → [+ time vector] → [+ residual] → [· factor] → [gate] ⇢ [activation] ⇢ codes
-///   └──────────── one pass that writes u8 or padded float ───────┘└──────────────── one step ────────────────────────────────────┘
+///   └──── one pass that writes u8 or padded float ────┘└──────────────────── one step ─────────────────────────────────────────────────┘
 /// </code>
+/// (a convolution reads the image before its upsampling, <see cref="Kernels.Convolution.ConvWalk"/>),
 /// and views (tokens ↔ image, channel slices) cost nothing in NHWC. Where only layers in integers read a result, and all with the same codes and no border
 /// (<see cref="LayersReading"/>), the step writes their codes itself: ⇢. A node whose value is kept, or that another kind of consumer reads, is stored.
 /// </summary>

@@ -156,16 +156,20 @@ internal sealed class PlanCompiler
 
     private void EmitMatrix(MatrixGroup group)
     {
+        // An upsampling is part of how the layer walks over the image before it.
         Node input = group.Matrix.Inputs[0];
+        UpsampleOp? upsample = _fusion.IsStaged(input) ? input.Op as UpsampleOp : null;
+        if (upsample is not null) input = input.Inputs[0];
         StageExpression expression = StageExpression.ForConsumer(input, _fusion);
         QuantizedModule? module = _model.Module(group.Op);
         Padding padding = group.Op is Conv2dOp conv ? conv.Padding : default;
         ConvGeometry geometry = group.Op switch
         {
-            Conv2dOp c => new(expression.Batch, expression.OutHeight + padding.Top + padding.Bottom, expression.OutWidth + padding.Left + padding.Right, c.InChannels, c.OutChannels, c.Kernel, c.Kernel, c.Stride),
+            Conv2dOp c => Geometry(c, expression, upsample),
             LinearOp l => ConvGeometry.Linear(expression.Batch * expression.OutHeight * expression.OutWidth, l.InFeatures, l.OutFeatures),
             _ => throw new InvalidOperationException($"no geometry for {group.Op}"),
         };
+        if (upsample is not null) padding = new(Math.Min(padding.Top, 1), Math.Min(padding.Left, 1), Math.Min(padding.Bottom, 1), Math.Min(padding.Right, 1));
         Storage? vector = group.ImageVector is { } v ? _storage[v] : null, residual = group.Residual is { } r ? _storage[r] : null;
         CodeOutput? codes = module is null ? null : CodesOf(group.Result);
         Storage? output = codes is null ? Store(group.Result) : null;
@@ -183,6 +187,17 @@ internal sealed class PlanCompiler
             (Region staged, InputQuantizer? quantizer) = Stage(expression, input, name, padding, module);
             Append(new QuantizedMatrixStep(group.Op, module, geometry, staged, quantizer!, epilogue) { Name = name });
         }
+    }
+
+    private static ConvGeometry Geometry(Conv2dOp conv, StageExpression image, UpsampleOp? upsample)
+    {
+        (int top, int left, int bottom, int right) = conv.Padding;
+        int height = upsample?.Height ?? image.OutHeight, width = upsample?.Width ?? image.OutWidth;
+        return new(image.Batch, top + height + bottom, left + width + right, conv.InChannels, conv.OutChannels, conv.Kernel, conv.Kernel, conv.Stride)
+        {
+            Vertical = upsample is null ? null : new UpsampledAxis(image.OutHeight, height, top, bottom),
+            Horizontal = upsample is null ? null : new UpsampledAxis(image.OutWidth, width, left, right),
+        };
     }
 
     private bool CanGate(MatrixOp op) => _model.Module(op) is not null && _model.Kernels.QuantizedConv.CanGate(op.WeightShape[0]);

@@ -92,7 +92,7 @@ public static class RandomModelFolder
     {
         private readonly JsonConfig _config;
         private readonly RandomTensors _tensors;
-        private readonly Graph _decoder;
+        private readonly Graph _decoder, _whole;
         private readonly ModulePrecision? _precision;
         private readonly RandomModelOptions _options;
 
@@ -101,12 +101,8 @@ public static class RandomModelFolder
             (Component, _options) = (component, options);
             _config = JsonConfig.Parse($"{model}/{component}", config.ToJsonString());
             INetwork network = NetworkRegistry.Create(_config);
-            Dictionary<string, TensorShape> inputs = network.NativeInputs(1).ToDictionary();
-            _decoder = network.Build(inputs);
-            // The encoder of an autoencoder is in the file too.
-            if (network is IAutoencoder autoencoder)
-                inputs["image"] = new(1, autoencoder.ImageChannels, inputs["latent"][2] * autoencoder.Factor, inputs["latent"][3] * autoencoder.Factor);
-            _tensors = new RandomTensors(network.Build(inputs), options.Seed, component);
+            (_decoder, _whole) = (network.Build(network.NativeInputs(1)), network.Build(network.WholeInputs(1)));
+            _tensors = new RandomTensors(_whole, options.Seed, component);
             _precision = precision is null || component.StartsWith("text_encoder", StringComparison.Ordinal) ? null : network is IAutoencoder ? precision with { WeightBits = 8, ActivationBits = 8 } : precision;
         }
 
@@ -122,7 +118,7 @@ public static class RandomModelFolder
 
         private void WriteFloat(string folder, IProgress<double> progress, CancellationToken cancellationToken)
         {
-            string file = _config.HasValue("_class_name") ? ComponentFolder.WeightFile : ComponentFolder.TextEncoderWeightFile;
+            string file = ComponentFolder.WeightFileOf(_config);
             long done = 0, total = _tensors.Tensors.Values.Sum(info => info.ByteLength);
             using (SafeTensorsWriter writer = SafeTensorsWriter.Create(Path.Combine(folder, file), _tensors.Tensors.Values.Select(info => new TensorInfo(info.Name, _options.FloatType, info.Shape))))
             {
@@ -142,7 +138,7 @@ public static class RandomModelFolder
         private void WriteLowBit(string folder, ModulePrecision precision, IProgress<double> progress, CancellationToken cancellationToken)
         {
             IReadOnlyDictionary<string, QuantizedModule> modules = RandomQuantized.Modules(_decoder, precision, _options.Seed);
-            MatrixOp[] layers = [.. _decoder.MatrixNodes.Select(node => (MatrixOp)node.Op).DistinctBy(op => op.Module)];
+            MatrixOp[] layers = [.. _whole.MatrixNodes.Select(node => (MatrixOp)node.Op).DistinctBy(op => op.Module)];
             HashSet<string> quantized = [.. layers.Where(op => modules.ContainsKey(op.Module)).SelectMany(op => op.Parameters).Select(parameter => parameter.Name)];
             QuantizationConfig configuration = new()
             {

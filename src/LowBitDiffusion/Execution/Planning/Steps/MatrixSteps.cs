@@ -63,8 +63,11 @@ internal sealed record MatrixEpilogue(
 /// <summary>A convolution or linear layer with its epilogue.</summary>
 internal abstract class MatrixStep(MatrixOp op, ConvGeometry geometry, Region input, MatrixEpilogue epilogue) : PlanStep
 {
+    /// <summary>Shapes of padded input and output, and how one reads the other.</summary>
+    protected ConvWalk Walk { get; } = new(geometry);
+
     /// <summary>Shapes of padded input and output.</summary>
-    protected ConvGeometry Geometry { get; } = geometry;
+    protected ConvGeometry Geometry => Walk.Geometry;
 
     /// <summary>The staged input.</summary>
     protected Region Input { get; } = input;
@@ -99,7 +102,7 @@ internal sealed unsafe partial class FloatMatrixStep(MatrixOp op, ConvGeometry g
     }
 
     public override void Run(PlanContext context) =>
-        FloatConvKernel.Run(context.Pool, Geometry, (float*)context.Bytes(Input) + offset, _weights, Epilogue.Bind(context, _bias));
+        FloatConvKernel.Run(context.Pool, Walk, (float*)context.Bytes(Input) + offset, _weights, Epilogue.Bind(context, _bias));
 }
 
 /// <summary>A layer in integers: codes in, floats or its readers' codes out.</summary>
@@ -146,7 +149,7 @@ internal sealed unsafe partial class QuantizedMatrixStep : MatrixStep
 
         _kernel.Run(context.Pool, new QuantizedConvArguments
         {
-            Geometry = Geometry,
+            Walk = Walk,
             Weights = _weights,
             Input = context.Bytes(Input),
             InputScales = scales,
