@@ -44,7 +44,7 @@ public sealed class DeviceTests
         JsonElement drawn = (await Lbd.SucceedAsync("generate", "--model", SharedModels.Quantized, "--device", "opencl:0", "--steps", "2", "--label", "0", "--out", _folder["x.png"], "--json")).Json;
         Assert.That(drawn.GetProperty("device").GetProperty("device").GetString(), Does.StartWith("opencl:0 "));
 
-        JsonElement measured = (await Lbd.SucceedAsync("bench", "--model", SharedModels.Quantized, "--device", "opencl:0", "--steps", "2", "--json")).Json;
+        JsonElement measured = (await Lbd.SucceedAsync("bench", "--model", SharedModels.Quantized, "--device", "opencl:0", "--device-float", "f16", "--device-queue", "out-of-order", "--steps", "2", "--json")).Json;
         Assert.That(measured.GetProperty("per_step").GetProperty("launches").GetInt64(), Is.GreaterThan(10));
         Assert.That(measured.GetProperty("peak_operations_per_second").GetDouble(), Is.Positive);
         Assert.That(measured.GetProperty("kernels").EnumerateArray().Select(k => k.GetProperty("kernel").GetString()), Has.Some.EqualTo("integer_matrix"));

@@ -18,6 +18,9 @@ namespace LowBitDiffusion.Kernels.OpenCL.Checking;
 /// <param name="FromCache">Whether this was found out by an earlier process.</param>
 public sealed record DeviceCheck(KernelChoice Choice, IReadOnlyList<RefusedVariant> Refused, bool FromCache)
 {
+    /// <summary>Why values cannot be kept as float16; null if they can.</summary>
+    public string? HalfFault { get; init; }
+
     /// <summary>Checks a device, or recalls an earlier check.</summary>
     /// <exception cref="OpenClException">No variant computes what it should, or the device fails.</exception>
     public static DeviceCheck Of(OpenClContext context)
@@ -41,7 +44,7 @@ public sealed record DeviceCheck(KernelChoice Choice, IReadOnlyList<RefusedVaria
             foreach (IntegerDot dot in KernelChoice.Candidates(device))
             {
                 KernelChoice choice = new(dot, tile, tile);
-                if (Fault(queue, choice) is not { } fault) return new DeviceCheck(choice, refused, FromCache: false);
+                if (Fault(() => Fault(queue, choice)) is not { } fault) return new DeviceCheck(choice, refused, FromCache: false) { HalfFault = Fault(() => HalfCase.Fault(context)) };
                 refused.Add(new RefusedVariant($"{dot}, {tile}", fault));
             }
         }
@@ -49,12 +52,15 @@ public sealed record DeviceCheck(KernelChoice Choice, IReadOnlyList<RefusedVaria
         throw new OpenClException("self-check", ClCode.InvalidOperation, $"no variant of the integer kernels gives the right sums on {device}: {string.Join("; ", refused.Select(r => $"{r.Variant}: {r.Reason}"))}");
     }
 
+    private static string? Fault(DeviceQueue queue, KernelChoice choice) =>
+        CheckLayer.All.Select(layer => layer.Fault(Run(queue, choice, layer))).FirstOrDefault(fault => fault is not null) ?? AttentionCase.Fault(queue, choice);
+
     /// <summary>What is wrong with a variant, or null. A device that is gone or full is no fault of the variant.</summary>
-    private static string? Fault(DeviceQueue queue, KernelChoice choice)
+    private static string? Fault(Func<string?> check)
     {
         try
         {
-            return CheckLayer.All.Select(layer => layer.Fault(Run(queue, choice, layer))).FirstOrDefault(fault => fault is not null) ?? AttentionCase.Fault(queue, choice);
+            return check();
         }
         catch (OpenClException e) when (e is { IsDeviceLost: false, IsOutOfMemory: false })
         {
@@ -75,7 +81,8 @@ public sealed record DeviceCheck(KernelChoice Choice, IReadOnlyList<RefusedVaria
 
     private static string Key(OpenClDevice device)
     {
-        string source = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(ProgramLibrary.Source("integer_matrix") + ProgramLibrary.Source("tensor_matrix") + ProgramLibrary.Source("packed_attention"))));
+        string sources = string.Concat(((string[])["integer_matrix", "tensor_matrix", "packed_attention", "elements"]).Select(ProgramLibrary.Source));
+        string source = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(sources)));
         return $"check\n{device.Platform}\n{device.Name}\n{device.Version}\n{device.Driver}\n{source}";
     }
 

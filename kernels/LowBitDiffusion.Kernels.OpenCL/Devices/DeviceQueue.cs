@@ -21,8 +21,12 @@ public readonly record struct QueueStatistics(long Launches, long BytesUp, long 
 public sealed record KernelTime(string Kernel, int Calls, TimeSpan Total);
 
 /// <summary>
-/// An in-order queue with kernels of its own, for one thread at a time. Work is handed over without waiting; at most some launches are under way, so that whoever stops handing over soon finds the
+/// A queue with kernels of its own, for one thread at a time. Work is handed over without waiting; at most some launches are under way, so that whoever stops handing over soon finds the
 /// queue empty. Waiting is sleeping until the driver calls back.
+/// <code>
+///   in order        every command waits for the one before
+///   out of order    Begin(step, after): the step's first command waits for the last ones of the steps named, each further one for the step's last
+/// </code>
 /// </summary>
 public sealed unsafe class DeviceQueue : IDisposable
 {
@@ -31,8 +35,12 @@ public sealed unsafe class DeviceQueue : IDisposable
 
     private readonly OpenClContext _context;
     private readonly bool _profile;
+    private readonly bool _inOrder;
     private readonly Dictionary<(string Family, string Options, string Name), Kernel> _kernels = [];
-    private readonly List<(string Kernel, nint Event)> _events = [];
+    private readonly List<(string? Kernel, nint Event)> _events = [];
+    private readonly Dictionary<int, nint> _lastOfStep = [];
+    private readonly List<nint> _before = [];
+    private int _step;
     private nint _handle;
     private PinnedBuffer? _pinned;
     private int _staged;
@@ -40,21 +48,38 @@ public sealed unsafe class DeviceQueue : IDisposable
     private int _sinceMarker;
     private QueueStatistics _statistics;
 
-    internal DeviceQueue(OpenClContext context, bool profile)
+    internal DeviceQueue(OpenClContext context, bool profile, ValueStorage values, bool inOrder)
     {
-        (_context, _profile) = (context, profile);
+        (_context, _profile, _inOrder, Values) = (context, profile, inOrder, values);
         int error;
-        _handle = context.Api.CreateCommandQueue(context.Handle, context.Device.Id, profile ? ClCode.QueueProfiling : 0, &error);
+        _handle = context.Api.CreateCommandQueue(context.Handle, context.Device.Id, (profile ? ClCode.QueueProfiling : 0) | (inOrder ? 0 : ClCode.QueueOutOfOrder), &error);
         OpenClException.Check(error, "clCreateCommandQueue", context.Device.ToString());
     }
 
     /// <summary>The device's context.</summary>
     public OpenClContext Context => _context;
 
+    /// <summary>How its kernels find and leave values in memory.</summary>
+    public ValueStorage Values { get; }
+
     /// <summary>What has been done so far.</summary>
     public QueueStatistics Statistics => _statistics;
 
     private IOpenCl Api => _context.Api;
+
+    /// <summary>Begins a step, whose first command waits for no others than these; nothing in a queue that is in order. A number stands for one step between two calls of <see cref="Wait"/>.</summary>
+    /// <param name="step">The step's number.</param>
+    /// <param name="after">The steps that it waits for; those before the last <see cref="Wait"/> are done.</param>
+    public void Begin(int step, ReadOnlySpan<int> after)
+    {
+        if (_inOrder) return;
+        _step = step;
+        _before.Clear();
+        foreach (int earlier in after)
+        {
+            if (_lastOfStep.TryGetValue(earlier, out nint last)) _before.Add(last);
+        }
+    }
 
     /// <summary>Begins a call of a kernel: the caller adds the arguments in order and runs it.</summary>
     /// <param name="family">The source file.</param>
@@ -65,7 +90,7 @@ public sealed unsafe class DeviceQueue : IDisposable
     {
         if (!_kernels.TryGetValue((family, options, name), out Kernel? kernel))
         {
-            kernel = _context.Programs.CreateKernel(family, options, name);
+            kernel = _context.Programs.CreateKernel(family, Values == ValueStorage.Half ? $"{options} -DHALVES" : options, name);
             _kernels.Add((family, options, name), kernel);
         }
 
@@ -76,7 +101,14 @@ public sealed unsafe class DeviceQueue : IDisposable
     public void Write(DeviceSlice destination, void* source, long bytes)
     {
         if (bytes == 0) return;
-        OpenClException.Check(Api.EnqueueWriteBuffer(_handle, destination.Buffer!.Handle, (nuint)destination.Offset, (nuint)bytes, source, null), "clEnqueueWriteBuffer", $"{bytes} bytes");
+        nint completed = 0;
+        fixed (nint* before = CollectionsMarshal.AsSpan(_before))
+        {
+            int code = Api.EnqueueWriteBuffer(_handle, destination.Buffer!.Handle, (nuint)destination.Offset, (nuint)bytes, source, (uint)_before.Count, before, _inOrder ? null : &completed);
+            OpenClException.Check(code, "clEnqueueWriteBuffer", $"{bytes} bytes");
+        }
+
+        HandedOver(null, completed);
         _statistics = _statistics with { BytesUp = _statistics.BytesUp + bytes };
     }
 
@@ -118,7 +150,14 @@ public sealed unsafe class DeviceQueue : IDisposable
     public void Read(DeviceSlice source, void* destination, long bytes)
     {
         if (bytes == 0) return;
-        OpenClException.Check(Api.EnqueueReadBuffer(_handle, source.Buffer!.Handle, (nuint)source.Offset, (nuint)bytes, destination, null), "clEnqueueReadBuffer", $"{bytes} bytes");
+        nint completed = 0;
+        fixed (nint* before = CollectionsMarshal.AsSpan(_before))
+        {
+            int code = Api.EnqueueReadBuffer(_handle, source.Buffer!.Handle, (nuint)source.Offset, (nuint)bytes, destination, (uint)_before.Count, before, _inOrder ? null : &completed);
+            OpenClException.Check(code, "clEnqueueReadBuffer", $"{bytes} bytes");
+        }
+
+        HandedOver(null, completed);
         _statistics = _statistics with { BytesDown = _statistics.BytesDown + bytes };
     }
 
@@ -158,6 +197,9 @@ public sealed unsafe class DeviceQueue : IDisposable
         finally
         {
             _staged = 0;
+            _lastOfStep.Clear();
+            _before.Clear();
+            if (!_profile) ReleaseEvents();
         }
     }
 
@@ -166,8 +208,9 @@ public sealed unsafe class DeviceQueue : IDisposable
     {
         Wait();
         Dictionary<string, (int Calls, ulong Nanoseconds)> times = [];
-        foreach ((string kernel, nint profiled) in _events)
+        foreach ((string? kernel, nint profiled) in _events)
         {
+            if (kernel is null) continue;
             ulong start, end;
             OpenClException.Check(Api.GetEventProfilingInfo(profiled, ClCode.ProfilingStart, &start), "clGetEventProfilingInfo");
             OpenClException.Check(Api.GetEventProfilingInfo(profiled, ClCode.ProfilingEnd, &end), "clGetEventProfilingInfo");
@@ -196,8 +239,13 @@ public sealed unsafe class DeviceQueue : IDisposable
     {
         nint completed = 0;
         fixed (nuint* g = global, l = local)
-            OpenClException.Check(Api.EnqueueNDRangeKernel(_handle, kernel.Handle, (uint)global.Length, g, l, _profile ? &completed : null), "clEnqueueNDRangeKernel", kernel.Name);
-        if (_profile) _events.Add((kernel.Name, completed));
+        fixed (nint* before = CollectionsMarshal.AsSpan(_before))
+        {
+            int code = Api.EnqueueNDRangeKernel(_handle, kernel.Handle, (uint)global.Length, g, l, (uint)_before.Count, before, _profile || !_inOrder ? &completed : null);
+            OpenClException.Check(code, "clEnqueueNDRangeKernel", kernel.Name);
+        }
+
+        HandedOver(kernel.Name, completed);
         _statistics = _statistics with { Launches = _statistics.Launches + 1 };
         if (++_sinceMarker < Stretch) return;
         _sinceMarker = 0;
@@ -205,6 +253,17 @@ public sealed unsafe class DeviceQueue : IDisposable
         _marker = null;
         if (last is not null) Await(last);
         _marker = Mark();
+    }
+
+    // Takes a command's event over, if it has one.
+    private void HandedOver(string? kernel, nint completed)
+    {
+        if (completed == 0) return;
+        _events.Add((kernel, completed));
+        if (_inOrder) return;
+        _lastOfStep[_step] = completed;
+        _before.Clear();
+        _before.Add(completed);
     }
 
     private EventCompletion Mark()

@@ -48,7 +48,9 @@ public sealed unsafe class OpenClContext : IDisposable
 
     /// <summary>A queue with kernels of its own, for one thread at a time.</summary>
     /// <param name="profile">Whether the device notes when a kernel begins and ends.</param>
-    public DeviceQueue CreateQueue(bool profile = false) => new(this, profile);
+    /// <param name="values">How its kernels find and leave values in memory.</param>
+    /// <param name="inOrder">Whether everything waits for what was handed over before; else only for what <see cref="DeviceQueue.Begin"/> says.</param>
+    public DeviceQueue CreateQueue(bool profile = false, ValueStorage values = ValueStorage.Single, bool inOrder = true) => new(this, profile, values, inOrder);
 
     /// <inheritdoc/>
     public void Dispose()

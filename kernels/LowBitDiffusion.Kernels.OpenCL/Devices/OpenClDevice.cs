@@ -38,6 +38,7 @@ public sealed unsafe class OpenClDevice
         MemoryBytes = (long)Number(ClCode.DeviceGlobalMemSize);
         LocalBytes = (long)Number(ClCode.DeviceLocalMemSize);
         SharesHostMemory = Number(ClCode.DeviceHostUnifiedMemory) != 0;
+        HasOutOfOrderQueues = (Number(ClCode.DeviceQueueProperties) & ClCode.QueueOutOfOrder) != 0;
         IsLittleEndian = Number(ClCode.DeviceEndianLittle) != 0;
         IsAvailable = Number(ClCode.DeviceAvailable) != 0;
         ulong config = Number(ClCode.DeviceSingleFpConfig);
@@ -93,6 +94,9 @@ public sealed unsafe class OpenClDevice
 
     /// <summary>Whether it works in the host's memory.</summary>
     public bool SharesHostMemory { get; }
+
+    /// <summary>Whether what is handed to a queue may run in any order that it waits for.</summary>
+    public bool HasOutOfOrderQueues { get; }
 
     /// <summary>Whether fused multiply-add is done by hardware.</summary>
     public bool FusesMultiplyAdd { get; }

@@ -29,6 +29,15 @@ public static class DeviceElements
     /// <summary>The rows themselves.</summary>
     public static void Copy(DeviceQueue queue, in RowShape shape, DeviceRows x, DeviceRows output) => One(queue, "copy", shape, x, output).Run(Items(shape), s_group);
 
+    /// <summary>Floats to values.</summary>
+    public static void ToValues(DeviceQueue queue, in RowShape shape, DeviceRows floats, DeviceRows output) => One(queue, "to_values", shape, floats, output).Run(Items(shape), s_group);
+
+    /// <summary>Values to floats.</summary>
+    public static void ToFloats(DeviceQueue queue, in RowShape shape, DeviceRows x, DeviceRows floats) => One(queue, "to_floats", shape, x, floats).Run(Items(shape), s_group);
+
+    /// <summary>Values from −1 to 1 to the bytes of pictures, <c>round_half_even(255·clamp(x/2 + 1/2, 0, 1))</c>; what is no number becomes 0.</summary>
+    public static void ToPixels(DeviceQueue queue, in RowShape shape, DeviceRows x, DeviceRows bytes) => One(queue, "to_pixels", shape, x, bytes).Run(Items(shape), s_group);
+
     /// <summary>First half of a row times GELU of its second half.</summary>
     public static void Geglu(DeviceQueue queue, in RowShape shape, DeviceRows x, DeviceRows output) => One(queue, "geglu", shape, x, output).Run(Items(shape), s_group);
 
@@ -46,10 +55,10 @@ public static class DeviceElements
         queue.Call("elements", "", "unpatchify").Memory(x.Place).Memory(output.Place).Value(patch).Value(height).Value(width).Value(Bind(shape, x, output)).Run(Items(shape), s_group);
     }
 
-    /// <summary><c>[B, C, H·W] → [B, H·W, C]</c>.</summary>
+    /// <summary>Floats <c>[B, C, H·W]</c> to values <c>[B, H·W, C]</c>.</summary>
     public static void ToRows(DeviceQueue queue, in RowShape shape, DeviceSlice planes, DeviceRows output) => One(queue, "to_rows", shape, new(planes, 0, 0), output).Run(Items(shape), s_group);
 
-    /// <summary><c>[B, H·W, C] → [B, C, H·W]</c>.</summary>
+    /// <summary>Values <c>[B, H·W, C]</c> to floats <c>[B, C, H·W]</c>.</summary>
     public static void ToPlanes(DeviceQueue queue, in RowShape shape, DeviceRows x, DeviceSlice planes) => One(queue, "to_planes", shape, x, new(planes, 0, 0)).Run((shape.Rows, shape.Channels), s_group);
 
     private static KernelCall One(DeviceQueue queue, string name, in RowShape shape, DeviceRows x, DeviceRows output) =>

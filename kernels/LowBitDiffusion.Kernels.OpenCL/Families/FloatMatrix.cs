@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Tuning;
@@ -84,10 +83,10 @@ public sealed class FloatMatrix : TiledLayer
     internal override MatrixTile Usual(KernelChoice choice) => choice.FloatTile;
 
     /// <inheritdoc/>
-    internal override byte[] Input(Random random)
+    internal override byte[] Input(Random random, ValueStorage storage)
     {
         float[] values = new float[Geometry.InputLength];
         for (int i = 0; i < values.Length; i++) values[i] = 2 * random.NextSingle() - 1;
-        return MemoryMarshal.AsBytes(values.AsSpan()).ToArray();
+        return storage.Stored(values);
     }
 }

@@ -105,7 +105,7 @@ public sealed class IntegerMatrix : TiledLayer
     internal override MatrixTile Usual(KernelChoice choice) => choice.IntegerTile;
 
     /// <inheritdoc/>
-    internal override byte[] Input(Random random)
+    internal override byte[] Input(Random random, ValueStorage storage)
     {
         byte[] codes = new byte[Geometry.InputLength];
         random.NextBytes(codes);

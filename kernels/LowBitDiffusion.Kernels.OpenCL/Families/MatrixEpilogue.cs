@@ -11,7 +11,7 @@ namespace LowBitDiffusion.Kernels.OpenCL.Families;
 /// <param name="Residual">One row per output pixel; may be the output.</param>
 /// <param name="ResidualStride">Distance between these rows.</param>
 /// <param name="OutputScale">Factor on the result.</param>
-/// <param name="Output">One row per output pixel, of floats or, with <see cref="CodesOf"/>, codes.</param>
+/// <param name="Output">One row per output pixel, of values or, with <see cref="CodesOf"/>, codes.</param>
 /// <param name="OutputStride">Distance between these rows.</param>
 public readonly record struct MatrixEpilogue(
     DeviceSlice Bias, DeviceSlice ImageVector, int ImageVectorStride, DeviceSlice Residual, int ResidualStride, float OutputScale, DeviceSlice Output, int OutputStride)
@@ -19,7 +19,7 @@ public readonly record struct MatrixEpilogue(
     /// <summary>Whether the second half of the output channels gates the first: weights, scales and bias are then in the order of <see cref="GatedChannel"/>.</summary>
     public bool Gated { get; init; }
 
-    /// <summary>Function of the value before it becomes a code; null where the output is floats.</summary>
+    /// <summary>Function of the value before it becomes a code; null where the output is values.</summary>
     public Activation? CodesOf { get; init; }
 
     /// <summary>How values become codes: 1/d, d and z of two ranges, of which the first counts.</summary>

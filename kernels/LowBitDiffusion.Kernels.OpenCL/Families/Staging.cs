@@ -57,8 +57,8 @@ public struct DeviceStaging
         Run(queue, Sources(queue.Call("staging", Options(queue), "stage_codes")).Memory(quantizer).Memory(channelInverse).Memory(codes));
     }
 
-    /// <summary>Writes floats.</summary>
-    public readonly void Store(DeviceQueue queue, DeviceSlice values) => Run(queue, Sources(queue.Call("staging", Options(queue), "stage_floats")).Memory(values));
+    /// <summary>Writes values.</summary>
+    public readonly void Store(DeviceQueue queue, DeviceSlice values) => Run(queue, Sources(queue.Call("staging", Options(queue), "stage_values")).Memory(values));
 
     private static int Vector(DeviceQueue queue) => queue.Context.Device.Kind == DeviceKind.Cpu ? 16 : 4;
 

@@ -29,6 +29,7 @@ internal static class ClCode
     public const uint DeviceLocalMemSize = 0x1023;
     public const uint DeviceEndianLittle = 0x1026;
     public const uint DeviceAvailable = 0x1027;
+    public const uint DeviceQueueProperties = 0x102A;
     public const uint DeviceName = 0x102B;
     public const uint DeviceVendor = 0x102C;
     public const uint DriverVersion = 0x102D;
@@ -43,6 +44,7 @@ internal static class ClCode
     public const ulong FpFusedMultiplyAdd = 32;
     public const ulong FpCorrectlyRoundedDivide = 128;
 
+    public const ulong QueueOutOfOrder = 1;
     public const ulong QueueProfiling = 2;
     public const ulong MemReadWrite = 1;
     public const ulong MemAllocHostPointer = 16;

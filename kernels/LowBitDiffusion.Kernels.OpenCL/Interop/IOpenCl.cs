@@ -63,14 +63,14 @@ public unsafe interface IOpenCl
     /// <summary><c>clSetKernelArg</c>.</summary>
     int SetKernelArg(nint kernel, uint index, nuint size, void* value);
 
-    /// <summary><c>clEnqueueNDRangeKernel</c>, without a wait list.</summary>
-    int EnqueueNDRangeKernel(nint queue, nint kernel, uint dimensions, nuint* global, nuint* local, nint* completed);
+    /// <summary><c>clEnqueueNDRangeKernel</c>.</summary>
+    int EnqueueNDRangeKernel(nint queue, nint kernel, uint dimensions, nuint* global, nuint* local, uint waits, nint* waitList, nint* completed);
 
     /// <summary><c>clEnqueueWriteBuffer</c>, not waiting.</summary>
-    int EnqueueWriteBuffer(nint queue, nint buffer, nuint offset, nuint size, void* source, nint* completed);
+    int EnqueueWriteBuffer(nint queue, nint buffer, nuint offset, nuint size, void* source, uint waits, nint* waitList, nint* completed);
 
     /// <summary><c>clEnqueueReadBuffer</c>, not waiting.</summary>
-    int EnqueueReadBuffer(nint queue, nint buffer, nuint offset, nuint size, void* destination, nint* completed);
+    int EnqueueReadBuffer(nint queue, nint buffer, nuint offset, nuint size, void* destination, uint waits, nint* waitList, nint* completed);
 
     /// <summary><c>clEnqueueMapBuffer</c>, waiting; the result is the host's address.</summary>
     void* EnqueueMapBuffer(nint queue, nint buffer, ulong flags, nuint offset, nuint size, int* error);

@@ -88,14 +88,16 @@ public sealed unsafe class NativeOpenCl : IOpenCl
     public int SetKernelArg(nint kernel, uint index, nuint size, void* value) => ((delegate* unmanaged<nint, uint, nuint, void*, int>)Entry("clSetKernelArg"))(kernel, index, size, value);
 
     /// <inheritdoc/>
-    public int EnqueueNDRangeKernel(nint queue, nint kernel, uint dimensions, nuint* global, nuint* local, nint* completed) =>
-        ((delegate* unmanaged<nint, nint, uint, nuint*, nuint*, nuint*, uint, nint*, nint*, int>)Entry("clEnqueueNDRangeKernel"))(queue, kernel, dimensions, null, global, local, 0, null, completed);
+    public int EnqueueNDRangeKernel(nint queue, nint kernel, uint dimensions, nuint* global, nuint* local, uint waits, nint* waitList, nint* completed) =>
+        ((delegate* unmanaged<nint, nint, uint, nuint*, nuint*, nuint*, uint, nint*, nint*, int>)Entry("clEnqueueNDRangeKernel"))(queue, kernel, dimensions, null, global, local, waits, waitList, completed);
 
     /// <inheritdoc/>
-    public int EnqueueWriteBuffer(nint queue, nint buffer, nuint offset, nuint size, void* source, nint* completed) => Transfer("clEnqueueWriteBuffer", queue, buffer, offset, size, source, completed);
+    public int EnqueueWriteBuffer(nint queue, nint buffer, nuint offset, nuint size, void* source, uint waits, nint* waitList, nint* completed) =>
+        Transfer("clEnqueueWriteBuffer", queue, buffer, offset, size, source, waits, waitList, completed);
 
     /// <inheritdoc/>
-    public int EnqueueReadBuffer(nint queue, nint buffer, nuint offset, nuint size, void* destination, nint* completed) => Transfer("clEnqueueReadBuffer", queue, buffer, offset, size, destination, completed);
+    public int EnqueueReadBuffer(nint queue, nint buffer, nuint offset, nuint size, void* destination, uint waits, nint* waitList, nint* completed) =>
+        Transfer("clEnqueueReadBuffer", queue, buffer, offset, size, destination, waits, waitList, completed);
 
     /// <inheritdoc/>
     public void* EnqueueMapBuffer(nint queue, nint buffer, ulong flags, nuint offset, nuint size, int* error) =>
@@ -141,8 +143,8 @@ public sealed unsafe class NativeOpenCl : IOpenCl
 
     private int One(string entry, nint subject) => ((delegate* unmanaged<nint, int>)Entry(entry))(subject);
 
-    private int Transfer(string entry, nint queue, nint buffer, nuint offset, nuint size, void* host, nint* completed) =>
-        ((delegate* unmanaged<nint, nint, uint, nuint, nuint, void*, uint, nint*, nint*, int>)Entry(entry))(queue, buffer, 0, offset, size, host, 0, null, completed);
+    private int Transfer(string entry, nint queue, nint buffer, nuint offset, nuint size, void* host, uint waits, nint* waitList, nint* completed) =>
+        ((delegate* unmanaged<nint, nint, uint, nuint, nuint, void*, uint, nint*, nint*, int>)Entry(entry))(queue, buffer, 0, offset, size, host, waits, waitList, completed);
 
     // An entry that an old library lacks is an error of the call that needs it.
     private nint Entry(string name)

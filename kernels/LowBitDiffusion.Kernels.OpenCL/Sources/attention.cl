@@ -14,33 +14,33 @@ typedef struct {
 } Attention;
 
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void attention(
-    PLACE(const float, query), PLACE(const float, key), PLACE(const float, value), PLACE(const float, mask), PLACE(float, output), const Attention job)
+    PLACE(const VALUE, query), PLACE(const VALUE, key), PLACE(const VALUE, value), PLACE(const VALUE, mask), PLACE(VALUE, output), const Attention job)
 {
-    OPEN(const float, query);
-    OPEN(const float, key);
-    OPEN(const float, value);
-    OPEN(const float, mask);
-    OPEN(float, output);
+    OPEN(const VALUE, query);
+    OPEN(const VALUE, key);
+    OPEN(const VALUE, value);
+    OPEN(const VALUE, mask);
+    OPEN(VALUE, output);
     __local float keys[BLOCK * WIDTH], values[BLOCK * VALUE_WIDTH];
     const int lane = get_local_id(0), token = get_global_id(0), image = (int)get_group_id(1) / job.heads, head = (int)get_group_id(1) - image * job.heads;
     const int mine = min(token, job.queries - 1);
     float q[WIDTH], o[VALUE_WIDTH];
-    __global const float *from = query + ((size_t)image * job.queries + mine) * job.queryStride + head * WIDTH;
-    for (int c = 0; c < WIDTH; c++) q[c] = from[c] * job.scale;
+    __global const VALUE *from = query + ((size_t)image * job.queries + mine) * job.queryStride + head * WIDTH;
+    for (int c = 0; c < WIDTH; c++) q[c] = getValue(from, c) * job.scale;
     for (int c = 0; c < VALUE_WIDTH; c++) o[c] = 0.0f;
     float largest = -INFINITY, total = 0.0f;
     // With a causal mask no query of the group sees beyond its last one.
     const int end = job.causal ? min(job.keys, ((int)get_group_id(0) + 1) * ITEMS) : job.keys;
     for (int first = 0; first < end; first += BLOCK) {
         const int count = min(BLOCK, end - first);
-        for (int i = lane; i < count * WIDTH; i += ITEMS) keys[i] = key[((size_t)image * job.keys + first + i / WIDTH) * job.keyStride + head * WIDTH + i % WIDTH];
-        for (int i = lane; i < count * VALUE_WIDTH; i += ITEMS) values[i] = value[((size_t)image * job.keys + first + i / VALUE_WIDTH) * job.valueStride + head * VALUE_WIDTH + i % VALUE_WIDTH];
+        for (int i = lane; i < count * WIDTH; i += ITEMS) keys[i] = getValue(key, ((size_t)image * job.keys + first + i / WIDTH) * job.keyStride + head * WIDTH + i % WIDTH);
+        for (int i = lane; i < count * VALUE_WIDTH; i += ITEMS) values[i] = getValue(value, ((size_t)image * job.keys + first + i / VALUE_WIDTH) * job.valueStride + head * VALUE_WIDTH + i % VALUE_WIDTH);
         barrier(CLK_LOCAL_MEM_FENCE);
         float scores[BLOCK], next = largest;
         for (int j = 0; j < count; j++) {
             float score = 0.0f;
             for (int c = 0; c < WIDTH; c++) score = fma(q[c], keys[j * WIDTH + c], score);
-            if (IS_GIVEN(mask)) score = score + mask[(size_t)image * job.maskStride + first + j];
+            if (IS_GIVEN(mask)) score = score + getValue(mask, (size_t)image * job.maskStride + first + j);
             if (job.causal && first + j > mine) score = -INFINITY;
             scores[j] = score;
             next = fmax(next, score);
@@ -59,6 +59,6 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void attention(
         barrier(CLK_LOCAL_MEM_FENCE);
     }
     if (token >= job.queries) return;
-    __global float *to = output + ((size_t)image * job.queries + token) * job.outputStride + head * VALUE_WIDTH;
-    for (int c = 0; c < VALUE_WIDTH; c++) to[c] = o[c] / total;
+    __global VALUE *to = output + ((size_t)image * job.queries + token) * job.outputStride + head * VALUE_WIDTH;
+    for (int c = 0; c < VALUE_WIDTH; c++) putValue(o[c] / total, to, c);
 }

@@ -52,14 +52,46 @@ inline REAL loadFirst(__global const float *from, int count) {
     return LOAD(lanes);
 }
 
-inline void storeFirst(REAL value, __global float *to, int count) {
+// Values that pass from kernel to kernel lie in memory as floats or, with HALVES, as float16: rounded to nearest, and what is beyond float16's largest number is that number. Kernels reckon in floats.
+#ifdef HALVES
+#define VALUE half
+#define MOST_HALF 65504.0f
+#if V == 1
+#define LOAD_VALUES(from) vload_half(0, from)
+#define STORE_VALUES(value, to) vstore_half_rte(value, 0, to)
+#else
+#define LOAD_VALUES(from) CAT(vload_half, V)(0, from)
+#define STORE_VALUES(value, to) CAT(CAT(vstore_half, V), _rte)(value, 0, to)
+#endif
+inline float getValue(__global const half *from, size_t i) { return vload_half(i, from); }
+inline void putValue(float x, __global half *to, size_t i) { vstore_half_rte(x > MOST_HALF ? MOST_HALF : x < -MOST_HALF ? -MOST_HALF : x, i, to); }
+inline REAL loadValues(__global const half *from, int count) {
+    if (count >= V) return LOAD_VALUES(from);
+    float lanes[V];
+    for (int i = 0; i < V; i++) lanes[i] = i < count ? getValue(from, i) : 0.0f;
+    return LOAD(lanes);
+}
+inline REAL storable(REAL x) {
+    x = x > MOST_HALF ? (REAL)MOST_HALF : x;
+    return x < -MOST_HALF ? (REAL)-MOST_HALF : x;
+}
+#else
+#define VALUE float
+#define STORE_VALUES STORE
+#define loadValues loadFirst
+#define storable(x) (x)
+inline float getValue(__global const float *from, size_t i) { return from[i]; }
+inline void putValue(float x, __global float *to, size_t i) { to[i] = x; }
+#endif
+
+inline void storeValues(REAL value, __global VALUE *to, int count) {
     if (count >= V) {
-        STORE(value, to);
+        STORE_VALUES(storable(value), to);
         return;
     }
     float lanes[V];
     STORE(value, lanes);
-    for (int i = 0; i < count; i++) to[i] = lanes[i];
+    for (int i = 0; i < count; i++) putValue(lanes[i], to, i);
 }
 
 inline void storeFirstBytes(REAL value, __global uchar *to, int count) {

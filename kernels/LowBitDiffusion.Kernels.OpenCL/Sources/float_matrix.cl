@@ -10,34 +10,25 @@
 #include "matrix.cl"
 
 __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void float_matrix(
-    PLACE(const float, input), PLACE(const float, weights), PLACE(const int, runs), EPILOGUE_PLACES, const Geometry m, const Epilogue e, const int runCount)
+    PLACE(const VALUE, input), PLACE(const float, weights), PLACE(const int, runs), EPILOGUE_PLACES, const Geometry m, const Epilogue e, const int runCount)
 {
-    OPEN(const float, input);
+    OPEN(const VALUE, input);
     OPEN(const float, weights);
     OPEN(const int, runs);
-    const int lane = get_local_id(0), line = get_local_id(1), firstRow = ((int)get_group_id(1) * LINES + line) * ROWS, column = ((int)get_group_id(0) * LANES + lane) * V;
-#ifdef LOCAL_A
-    __local float tile[LINES * ROWS * (CHUNK + 1)];
-    __local int corners[LINES * ROWS];
-    for (int i = line * LANES + lane; i < LINES * ROWS; i += LANES * LINES) corners[i] = cornerOf(min((int)get_group_id(1) * LINES * ROWS + i, m.rows - 1), m);
-    barrier(CLK_LOCAL_MEM_FENCE);
-#else
-    int corners[ROWS];
-    for (int r = 0; r < ROWS; r++) corners[r] = cornerOf(min(firstRow + r, m.rows - 1), m);
-#endif
+    OPEN_TILE(float)
 
     REAL values[ROWS];
     for (int r = 0; r < ROWS; r++) values[r] = 0;
     __global const float *b = weights + column;
     for (int i = 0; i < runCount; i++) {
-        __global const float *a = input + runs[2 * i];
+        __global const VALUE *a = input + runs[2 * i];
         const int run = runs[2 * i + 1];
 #ifdef LOCAL_A
         for (int k = 0; k < run; k += CHUNK) {
             const int count = min(CHUNK, run - k);
             for (int i = line * LANES + lane; i < LINES * ROWS * CHUNK; i += LANES * LINES) {
                 const int r = i / CHUNK, g = i % CHUNK;
-                if (g < count) tile[r * (CHUNK + 1) + g] = a[corners[r] + k + g];
+                if (g < count) tile[r * (CHUNK + 1) + g] = getValue(a, corners[r] + k + g);
             }
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int g = 0; g < count; g++, b += m.paddedColumns) {
@@ -49,7 +40,7 @@ __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void float_matri
 #else
         for (int k = 0; k < run; k++, b += m.paddedColumns) {
             const REAL w = LOAD(b);
-            _Pragma("unroll") for (int r = 0; r < ROWS; r++) values[r] = fma((REAL)(a[corners[r] + k]), w, values[r]);
+            _Pragma("unroll") for (int r = 0; r < ROWS; r++) values[r] = fma((REAL)getValue(a, corners[r] + k), w, values[r]);
         }
 #endif
     }

@@ -21,16 +21,7 @@
 __kernel __attribute__((reqd_work_group_size(LANES, LINES, 1))) void integer_matrix(INTEGER_PLACES)
 {
     OPEN_INTEGER
-    const int lane = get_local_id(0), line = get_local_id(1), firstRow = ((int)get_group_id(1) * LINES + line) * ROWS, column = ((int)get_group_id(0) * LANES + lane) * V;
-#ifdef LOCAL_A
-    __local uint tile[LINES * ROWS * (CHUNK + 1)];
-    __local int corners[LINES * ROWS];
-    for (int i = line * LANES + lane; i < LINES * ROWS; i += LANES * LINES) corners[i] = cornerOf(min((int)get_group_id(1) * LINES * ROWS + i, m.rows - 1), m);
-    barrier(CLK_LOCAL_MEM_FENCE);
-#else
-    int corners[ROWS];
-    for (int r = 0; r < ROWS; r++) corners[r] = cornerOf(min(firstRow + r, m.rows - 1), m);
-#endif
+    OPEN_TILE(uint)
 
     REAL values[ROWS];
     int word = 0;

@@ -16,12 +16,12 @@ typedef struct {
 } Epilogue;
 
 #define EPILOGUE_PLACES \
-    PLACE(const float, bias), PLACE(const float, imageVector), PLACE(const float, residual), PLACE(OUTPUT, output), PLACE(const float, codeQuantizer), PLACE(const float, codeInverse)
+    PLACE(const float, bias), PLACE(const VALUE, imageVector), PLACE(const VALUE, residual), PLACE(OUTPUT, output), PLACE(const float, codeQuantizer), PLACE(const float, codeInverse)
 #define PASS_EPILOGUE PASS(bias), PASS(imageVector), PASS(residual), PASS(output), PASS(codeQuantizer), PASS(codeInverse)
 #ifdef CODES
 #define OUTPUT uchar
 #else
-#define OUTPUT float
+#define OUTPUT VALUE
 #endif
 
 // Where the first pixel under the kernel lies for a row.
@@ -36,6 +36,22 @@ inline int placeOf(int row, const Geometry m) {
     const int image = row / m.perImage, pixel = row - image * m.perImage, y = pixel / m.perLine, x = pixel - y * m.perLine;
     return m.to + image * m.toImage + y * m.toLine + x * m.toStep;
 }
+
+// Where an item is in its group of LANES × LINES, each V columns × ROWS rows, and the corners of its rows. With LOCAL_A the group shares them and has room for a chunk of its rows.
+#define ITEM const int lane = get_local_id(0), line = get_local_id(1), firstRow = ((int)get_group_id(1) * LINES + line) * ROWS, column = ((int)get_group_id(0) * LANES + lane) * V;
+#ifdef LOCAL_A
+#define OPEN_TILE(T)                                                                                                                                                          \
+    ITEM                                                                                                                                                                      \
+    __local T tile[LINES * ROWS * (CHUNK + 1)];                                                                                                                               \
+    __local int corners[LINES * ROWS];                                                                                                                                        \
+    for (int i = line * LANES + lane; i < LINES * ROWS; i += LANES * LINES) corners[i] = cornerOf(min((int)get_group_id(1) * LINES * ROWS + i, m.rows - 1), m);                \
+    barrier(CLK_LOCAL_MEM_FENCE);
+#else
+#define OPEN_TILE(T)                                                                                 \
+    ITEM                                                                                             \
+    int corners[ROWS];                                                                               \
+    for (int r = 0; r < ROWS; r++) corners[r] = cornerOf(min(firstRow + r, m.rows - 1), m);
+#endif
 
 // The rows of an item one after the other. Where V is large (processors) the loop stays one: unrolled it takes a compiler seconds and gains nothing.
 #if V < 8
@@ -57,12 +73,12 @@ inline void finish(REAL value, int row, int column, const Geometry m, EPILOGUE_P
         value = value + loadFirst(bias + column, count);
     }
     if (IS_GIVEN(imageVector)) {
-        OPEN(const float, imageVector);
-        value = value + loadFirst(imageVector + (size_t)(row / m.perImage) * e.imageVectorStride + column, count);
+        OPEN(const VALUE, imageVector);
+        value = value + loadValues(imageVector + (size_t)(row / m.perImage) * e.imageVectorStride + column, count);
     }
     if (IS_GIVEN(residual)) {
-        OPEN(const float, residual);
-        value = value + loadFirst(residual + (size_t)place * e.residualStride + column, count);
+        OPEN(const VALUE, residual);
+        value = value + loadValues(residual + (size_t)place * e.residualStride + column, count);
     }
     value = value * e.outputScale;
 #ifdef GATED
@@ -82,7 +98,7 @@ inline void finish(REAL value, int row, int column, const Geometry m, EPILOGUE_P
     const REAL inverse = IS_GIVEN(codeInverse) ? loadFirst(codeInverse + column, count) : (REAL)codeQuantizer[0];
     storeFirstBytes(codeOf(activate(CODES, value) * inverse, (REAL)codeQuantizer[4], e.maxCode), output + to, count);
 #else
-    OPEN(float, output);
-    storeFirst(value, output + to, count);
+    OPEN(VALUE, output);
+    storeValues(value, output + to, count);
 #endif
 }

@@ -64,34 +64,35 @@ typedef struct {
     float epsilon;
 } GroupNormJob;
 
-__kernel void group_moments(PLACE(const float, first), PLACE(const float, second), PLACE(Wide, moments), const GroupNormJob job) {
-    OPEN(const float, first);
-    OPEN(const float, second);
+__kernel void group_moments(PLACE(const VALUE, first), PLACE(const VALUE, second), PLACE(Wide, moments), const GroupNormJob job) {
+    OPEN(const VALUE, first);
+    OPEN(const VALUE, second);
     OPEN(Wide, moments);
     const int c = get_global_id(0), index = get_global_id(1);
     if (c >= job.channels || index >= job.batch * job.chunks) return;
     const int image = index / job.chunks, start = (index - image * job.chunks) * job.chunkRows, end = min(start + job.chunkRows, job.rows);
     const int isFirst = c < job.firstChannels;
     const size_t stride = isFirst ? job.firstStride : job.secondStride;
-    __global const float *from = (isFirst ? first + c : second + (c - job.firstChannels)) + ((size_t)image * job.rows + start) * stride;
+    __global const VALUE *from = (isFirst ? first + c : second + (c - job.firstChannels)) + ((size_t)image * job.rows + start) * stride;
     Wide sum = WIDE_ZERO, square = WIDE_ZERO;
     for (int row = start; row < end; row++, from += stride) {
-        sum = wideAdd(sum, wideOf(*from));
-        square = wideAdd(square, wideSquare(*from));
+        const float x = getValue(from, 0);
+        sum = wideAdd(sum, wideOf(x));
+        square = wideAdd(square, wideSquare(x));
     }
     moments[(size_t)index * 2 * job.channels + c] = sum;
     moments[((size_t)index * 2 + 1) * job.channels + c] = square;
 }
 
 __kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void group_fold(
-    PLACE(Wide, moments), PLACE(const float, gamma), PLACE(const float, beta), PLACE(const float, scale), PLACE(const float, shift), PLACE(float, factor), PLACE(float, offset),
+    PLACE(Wide, moments), PLACE(const float, gamma), PLACE(const float, beta), PLACE(const VALUE, scale), PLACE(const VALUE, shift), PLACE(float, factor), PLACE(float, offset),
     const GroupNormJob job)
 {
     OPEN(Wide, moments);
     OPEN(const float, gamma);
     OPEN(const float, beta);
-    OPEN(const float, scale);
-    OPEN(const float, shift);
+    OPEN(const VALUE, scale);
+    OPEN(const VALUE, shift);
     OPEN(float, factor);
     OPEN(float, offset);
     const int lane = get_local_id(0), image = get_group_id(1), size = job.channels / job.groups, start = (int)get_group_id(0) * size;
@@ -119,9 +120,9 @@ __kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void group_fold(
         Wide a = IS_GIVEN(gamma) ? wideTimes(wideOf(gamma[c]), inverse) : inverse;
         Wide b = wideAdd(IS_GIVEN(beta) ? wideOf(beta[c]) : WIDE_ZERO, wideNegate(wideTimes(mean, a)));
         if (IS_GIVEN(scale)) {
-            const Wide gain = wideAdd(wideOf(1.0f), wideOf(scale[(size_t)image * job.scaleStride + c]));
+            const Wide gain = wideAdd(wideOf(1.0f), wideOf(getValue(scale, (size_t)image * job.scaleStride + c)));
             a = wideTimes(a, gain);
-            b = wideAdd(wideTimes(b, gain), wideOf(shift[(size_t)image * job.shiftStride + c]));
+            b = wideAdd(wideTimes(b, gain), wideOf(getValue(shift, (size_t)image * job.shiftStride + c)));
         }
         factor[(size_t)image * job.channels + c] = wideRound(a);
         offset[(size_t)image * job.channels + c] = wideRound(b);
@@ -134,18 +135,19 @@ typedef struct {
 } LayerNormJob;
 
 __kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void layer_moments(
-    PLACE(const float, input), PLACE(float, mean), PLACE(float, inverseDeviation), const LayerNormJob job)
+    PLACE(const VALUE, input), PLACE(float, mean), PLACE(float, inverseDeviation), const LayerNormJob job)
 {
-    OPEN(const float, input);
+    OPEN(const VALUE, input);
     OPEN(float, mean);
     OPEN(float, inverseDeviation);
     __local Wide sums[LANES], squares[LANES];
     const int lane = get_local_id(0), row = get_group_id(1);
-    __global const float *from = input + (size_t)row * job.stride;
+    __global const VALUE *from = input + (size_t)row * job.stride;
     Wide sum = WIDE_ZERO, square = WIDE_ZERO;
     for (int c = lane; c < job.channels; c += LANES) {
-        sum = wideAdd(sum, wideOf(from[c]));
-        square = wideAdd(square, wideSquare(from[c]));
+        const float x = getValue(from, c);
+        sum = wideAdd(sum, wideOf(x));
+        square = wideAdd(square, wideSquare(x));
     }
     sums[lane] = sum;
     squares[lane] = square;
@@ -165,19 +167,19 @@ __kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void layer_moments(
 
 // (x·γ + β)·(1 + scale) + shift as one factor and one offset per channel.
 __kernel void fold_affine(
-    PLACE(const float, gamma), PLACE(const float, beta), PLACE(const float, scale), PLACE(const float, shift), PLACE(float, factor), PLACE(float, offset),
+    PLACE(const float, gamma), PLACE(const float, beta), PLACE(const VALUE, scale), PLACE(const VALUE, shift), PLACE(float, factor), PLACE(float, offset),
     const int images, const int channels, const int scaleStride, const int shiftStride)
 {
     OPEN(const float, gamma);
     OPEN(const float, beta);
-    OPEN(const float, scale);
-    OPEN(const float, shift);
+    OPEN(const VALUE, scale);
+    OPEN(const VALUE, shift);
     OPEN(float, factor);
     OPEN(float, offset);
     const int c = get_global_id(0), image = get_global_id(1);
     if (c >= channels || image >= images) return;
     const float g = IS_GIVEN(gamma) ? gamma[c] : 1.0f, b = IS_GIVEN(beta) ? beta[c] : 0.0f;
-    const float gain = IS_GIVEN(scale) ? 1.0f + scale[(size_t)image * scaleStride + c] : 1.0f, shifted = IS_GIVEN(shift) ? shift[(size_t)image * shiftStride + c] : 0.0f;
+    const float gain = IS_GIVEN(scale) ? 1.0f + getValue(scale, (size_t)image * scaleStride + c) : 1.0f, shifted = IS_GIVEN(shift) ? getValue(shift, (size_t)image * shiftStride + c) : 0.0f;
     factor[(size_t)image * channels + c] = g * gain;
     offset[(size_t)image * channels + c] = b * gain + shifted;
 }

@@ -46,20 +46,20 @@ inline uint toBf16(float x) {
 
 inline int codeOfOne(float x, float inverse) { return (int)rint(fma(x, inverse, 128.0f)); }
 
-__kernel void packed_statistics(PLACE(const float, key), PLACE(const float, value), PLACE(uchar, scratch), const PackedAttention job) {
-    OPEN(const float, key);
-    OPEN(const float, value);
+__kernel void packed_statistics(PLACE(const VALUE, key), PLACE(const VALUE, value), PLACE(uchar, scratch), const PackedAttention job) {
+    OPEN(const VALUE, key);
+    OPEN(const VALUE, value);
     OPEN(uchar, scratch);
     const int item = get_global_id(0), keyChannels = job.heads * WIDTH, channel = item < keyChannels ? item : item - keyChannels;
     const size_t image = get_global_id(1), row = image * job.keys;
     if (item < keyChannels) {
         float sum = 0.0f;
-        for (int i = 0; i < job.keys; i++) sum = sum + key[(row + i) * job.keyStride + channel];
+        for (int i = 0; i < job.keys; i++) sum = sum + getValue(key, (row + i) * job.keyStride + channel);
         IN_IMAGE(float, image, 0)[channel] = sum / (float)job.keys;
     } else if (channel < job.heads * VALUE_WIDTH) {
-        float least = value[row * job.valueStride + channel], most = least;
+        float least = getValue(value, row * job.valueStride + channel), most = least;
         for (int i = 1; i < job.keys; i++) {
-            const float x = value[(row + i) * job.valueStride + channel];
+            const float x = getValue(value, (row + i) * job.valueStride + channel);
             least = least < x ? least : x;
             most = most > x ? most : x;
         }
@@ -73,24 +73,25 @@ __kernel void packed_statistics(PLACE(const float, key), PLACE(const float, valu
     }
 }
 
-__kernel void packed_keys(PLACE(const float, key), PLACE(uchar, scratch), const PackedAttention job) {
-    OPEN(const float, key);
+__kernel void packed_keys(PLACE(const VALUE, key), PLACE(uchar, scratch), const PackedAttention job) {
+    OPEN(const VALUE, key);
     OPEN(uchar, scratch);
     const int index = get_global_id(0), image = (int)get_global_id(1) / job.heads, head = (int)get_global_id(1) - image * job.heads;
     if (index >= job.keys) return;
-    __global const float *row = key + ((size_t)image * job.keys + index) * job.keyStride + head * WIDTH, *means = IN_IMAGE(const float, image, 0) + head * WIDTH;
+    __global const VALUE *row = key + ((size_t)image * job.keys + index) * job.keyStride + head * WIDTH;
+    __global const float *means = IN_IMAGE(const float, image, 0) + head * WIDTH;
     __global uint *words = IN_HEAD(uint, get_global_id(1), 0) + (size_t)index * job.keyRow;
 #ifdef BF16
-    for (int w = 0; w < WORDS; w++) words[w] = toBf16(row[2 * w] - means[2 * w]) | (2 * w + 1 < WIDTH ? toBf16(row[2 * w + 1] - means[2 * w + 1]) << 16 : 0u);
+    for (int w = 0; w < WORDS; w++) words[w] = toBf16(getValue(row, 2 * w) - means[2 * w]) | (2 * w + 1 < WIDTH ? toBf16(getValue(row, 2 * w + 1) - means[2 * w + 1]) << 16 : 0u);
 #else
     float largest = 0.0f;
-    for (int c = 0; c < WIDTH; c++) largest = fmax(largest, fabs(row[c] - means[c]));
+    for (int c = 0; c < WIDTH; c++) largest = fmax(largest, fabs(getValue(row, c) - means[c]));
     const float inverse = 127.0f / fmax(largest, LEAST);
     int sum = 0;
     for (int w = 0; w < WORDS; w++) {
         uint word = 0;
         for (int c = 4 * w; c < min(4 * w + 4, WIDTH); c++) {
-            const int code = codeOfOne(row[c] - means[c], inverse) - 128;
+            const int code = codeOfOne(getValue(row, c) - means[c], inverse) - 128;
             sum += code;
             word |= (uint)(code & 255) << (8 * (c % 4));
         }
@@ -101,19 +102,19 @@ __kernel void packed_keys(PLACE(const float, key), PLACE(uchar, scratch), const 
 #endif
 }
 
-__kernel void packed_values(PLACE(const float, value), PLACE(uchar, scratch), const PackedAttention job) {
-    OPEN(const float, value);
+__kernel void packed_values(PLACE(const VALUE, value), PLACE(uchar, scratch), const PackedAttention job) {
+    OPEN(const VALUE, value);
     OPEN(uchar, scratch);
     const int group = get_global_id(0) / VALUE_WIDTH, c = get_global_id(0) % VALUE_WIDTH, image = (int)get_global_id(1) / job.heads, head = (int)get_global_id(1) - image * job.heads;
     if (group * GROUP >= job.keys) return;
-    __global const float *from = value + ((size_t)image * job.keys + group * GROUP) * job.valueStride + head * VALUE_WIDTH + c;
+    __global const VALUE *from = value + ((size_t)image * job.keys + group * GROUP) * job.valueStride + head * VALUE_WIDTH + c;
     const float middle = IN_IMAGE(float, image, job.valueMiddles)[head * VALUE_WIDTH + c];
     uint word = 0;
 #ifndef BF16
     const float inverse = 1.0f / fmax(IN_IMAGE(float, image, job.valueScales)[head * VALUE_WIDTH + c], LEAST);
 #endif
     for (int i = 0; i < min(GROUP, job.keys - group * GROUP); i++) {
-        const float x = from[(size_t)i * job.valueStride] - middle;
+        const float x = getValue(from, (size_t)i * job.valueStride) - middle;
 #ifdef BF16
         word |= toBf16(x) << (16 * i);
 #else
@@ -159,10 +160,10 @@ inline REAL ofSum(SUM sum) {
 #endif
 }
 
-__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void packed_attention(PLACE(const float, query), PLACE(uchar, scratch), PLACE(float, output), const PackedAttention job) {
-    OPEN(const float, query);
+__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void packed_attention(PLACE(const VALUE, query), PLACE(uchar, scratch), PLACE(VALUE, output), const PackedAttention job) {
+    OPEN(const VALUE, query);
     OPEN(uchar, scratch);
-    OPEN(float, output);
+    OPEN(VALUE, output);
     __local uint tile[TILE];
     __local float scales[KEYS];
     __local int starts[KEYS];
@@ -173,17 +174,17 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void packed_attentio
     uint words[WORDS * V];
     float factors[V];
     for (int i = 0; i < V; i++) {
-        __global const float *row = query + ((size_t)image * job.queries + min(first + i, job.queries - 1)) * job.queryStride + head * WIDTH;
+        __global const VALUE *row = query + ((size_t)image * job.queries + min(first + i, job.queries - 1)) * job.queryStride + head * WIDTH;
 #ifdef BF16
-        for (int w = 0; w < WORDS; w++) words[w * V + i] = toBf16(row[2 * w]) | (2 * w + 1 < WIDTH ? toBf16(row[2 * w + 1]) << 16 : 0u);
+        for (int w = 0; w < WORDS; w++) words[w * V + i] = toBf16(getValue(row, 2 * w)) | (2 * w + 1 < WIDTH ? toBf16(getValue(row, 2 * w + 1)) << 16 : 0u);
         factors[i] = job.scale * 1.442695041f;
 #else
         float largest = 0.0f;
-        for (int c = 0; c < WIDTH; c++) largest = fmax(largest, fabs(row[c]));
+        for (int c = 0; c < WIDTH; c++) largest = fmax(largest, fabs(getValue(row, c)));
         const float inverse = 127.0f / fmax(largest, LEAST);
         for (int w = 0; w < WORDS; w++) {
             uint word = 0;
-            for (int c = 4 * w; c < min(4 * w + 4, WIDTH); c++) word |= (uint)codeOfOne(row[c], inverse) << (8 * (c % 4));
+            for (int c = 4 * w; c < min(4 * w + 4, WIDTH); c++) word |= (uint)codeOfOne(getValue(row, c), inverse) << (8 * (c % 4));
             words[w * V + i] = word;
         }
         factors[i] = largest / 127.0f * (job.scale * 1.442695041f);
@@ -254,6 +255,6 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void packed_attentio
     for (int c = 0; c < VALUE_WIDTH; c++) {
         float lanes[V];
         STORE(fma(o[c] * share, (REAL)valueScales[c], (REAL)valueMiddles[c]), lanes);
-        for (int i = 0; i < min(V, job.queries - first); i++) output[((size_t)image * job.queries + first + i) * job.outputStride + head * VALUE_WIDTH + c] = lanes[i];
+        for (int i = 0; i < min(V, job.queries - first); i++) putValue(lanes[i], output, ((size_t)image * job.queries + first + i) * job.outputStride + head * VALUE_WIDTH + c);
     }
 }

@@ -1,4 +1,4 @@
-// The pass that feeds a layer: reads one or two images side by side, normalises, activates, resizes, and writes a padded image of codes or floats.
+// The pass that feeds a layer: reads one or two images side by side, normalises, activates, resizes, and writes a padded image of codes or values.
 //
 //    destination   [batch][top + height + bottom][left + width + right][channels]     one item per V channels of one source; the last item of a source has what is left
 //
@@ -8,7 +8,7 @@
 //    x = (x − mean[row])·inverseDeviation[row]          if given
 //    x = x·factor[image][c] + offset[image][c]          if given
 //    x = activation(x)
-//    code = clamp(round_half_even(x·inv[c]) + z, 0, maxCode)        the border holds z; floats have a border of 0
+//    code = clamp(round_half_even(x·inv[c]) + z, 0, maxCode)        the border holds z; values have a border of 0
 
 typedef struct {
     int batch, sourceHeight, sourceWidth, height, width, top, left, paddedHeight, paddedWidth;
@@ -16,7 +16,7 @@ typedef struct {
 } Staging;
 
 #define STAGING_PLACES \
-    PLACE(const float, first), PLACE(const float, second), PLACE(const float, mean), PLACE(const float, inverseDeviation), PLACE(const float, factor), PLACE(const float, offset)
+    PLACE(const VALUE, first), PLACE(const VALUE, second), PLACE(const float, mean), PLACE(const float, inverseDeviation), PLACE(const float, factor), PLACE(const float, offset)
 #define PASS_STAGING PASS(first), PASS(second), PASS(mean), PASS(inverseDeviation), PASS(factor), PASS(offset)
 
 typedef struct {
@@ -40,8 +40,8 @@ inline Staged staged(STAGING_PLACES, const Staging job) {
     s.to = (size_t)pixel * job.channels + s.channel;
     s.value = 0.0f;
     if (!s.inside || s.count == 0) return s;
-    OPEN(const float, first);
-    OPEN(const float, second);
+    OPEN(const VALUE, first);
+    OPEN(const VALUE, second);
     OPEN(const float, mean);
     OPEN(const float, inverseDeviation);
     OPEN(const float, factor);
@@ -49,7 +49,7 @@ inline Staged staged(STAGING_PLACES, const Staging job) {
     const int sourceY = job.sourceHeight == job.height ? y : (int)((long)y * job.sourceHeight / job.height);
     const int sourceX = job.sourceWidth == job.width ? x : (int)((long)x * job.sourceWidth / job.width);
     const size_t row = ((size_t)image * job.sourceHeight + sourceY) * job.sourceWidth + sourceX, affine = (size_t)image * job.affineStride + s.channel;
-    s.value = loadFirst(isFirst ? first + row * job.firstStride + within : second + row * job.secondStride + within, s.count);
+    s.value = loadValues(isFirst ? first + row * job.firstStride + within : second + row * job.secondStride + within, s.count);
     if (IS_GIVEN(mean)) s.value = (s.value - mean[row]) * inverseDeviation[row];
     if (IS_GIVEN(factor)) s.value = s.value * loadFirst(factor + affine, s.count) + loadFirst(offset + affine, s.count);
     s.value = activate(job.activation, s.value);
@@ -79,9 +79,9 @@ __kernel void stage_codes(STAGING_PLACES, PLACE(const float, quantizer), PLACE(c
     storeFirstBytes(code, destination + s.to, s.count);
 }
 
-__kernel void stage_floats(STAGING_PLACES, PLACE(float, destination), const Staging job) {
+__kernel void stage_values(STAGING_PLACES, PLACE(VALUE, destination), const Staging job) {
     const Staged s = staged(PASS_STAGING, job);
     if (s.count == 0) return;
-    OPEN(float, destination);
-    storeFirst(s.value, destination + s.to, s.count);
+    OPEN(VALUE, destination);
+    storeValues(s.value, destination + s.to, s.count);
 }

@@ -66,7 +66,7 @@ public sealed class TileTuner
     public void Choose(DeviceQueue queue, TiledLayer layer, DeviceSlice input, in MatrixEpilogue epilogue, CancellationToken cancellationToken)
     {
         if (!layer.HasTiles(_choice)) return;
-        string shape = $"{layer.Weights}{epilogue.Options} {layer.Geometry}";
+        string shape = $"{layer.Weights}{epilogue.Options}{(queue.Values == ValueStorage.Half ? " f16" : "")} {layer.Geometry}";
         lock (_lock)
         {
             if (!_tiles.TryGetValue(shape, out MatrixTile tile))
@@ -90,9 +90,9 @@ public sealed class TileTuner
         using DeviceBuffer numbers = _context.Allocate(6 * sizeof(float));
         DeviceSlice quantizer = numbers.At(0);
         queue.Upload<float>(quantizer, [1, 1, 0.01f, 0.01f, 128, 128]);
-        queue.Upload<byte>(input, layer.Input(new Random(1)));
+        queue.Upload<byte>(input, layer.Input(new Random(1), queue.Values));
         MatrixEpilogue bare = epilogue with { Bias = default, ImageVector = default, Residual = default, CodeQuantizer = quantizer, CodeInverse = default };
-        int bytes = layer.Geometry.Rows * epilogue.OutputStride * (epilogue.CodesOf is null ? sizeof(float) : sizeof(byte));
+        int bytes = layer.Geometry.Rows * epilogue.OutputStride * (epilogue.CodesOf is null ? queue.Values.Bytes() : sizeof(byte));
         MatrixTile usual = layer.Usual(_choice);
         (byte[] expected, TimeSpan best) = Run(usual, bare);
         MatrixTile fastest = usual;

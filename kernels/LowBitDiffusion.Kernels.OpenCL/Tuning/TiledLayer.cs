@@ -21,8 +21,8 @@ public abstract class TiledLayer
     /// <summary>What of its weights the kernel depends on.</summary>
     internal abstract string Weights { get; }
 
-    /// <summary>Numbers of the input for a measurement, from random ones.</summary>
-    internal abstract byte[] Input(Random random);
+    /// <summary>Numbers of the input for a measurement, from random ones, as they lie in memory.</summary>
+    internal abstract byte[] Input(Random random, ValueStorage storage);
 
     /// <summary>Whether the kernel of a choice has tiles of several shapes.</summary>
     internal virtual bool HasTiles(KernelChoice choice) => true;
@@ -33,7 +33,7 @@ public abstract class TiledLayer
     /// <summary>Hands the layer over.</summary>
     /// <param name="queue">The queue.</param>
     /// <param name="choice">Variant, and the usual tile.</param>
-    /// <param name="input">Codes or floats <c>[batch, stored height, stored width, channels]</c> with their border, at a multiple of 4 bytes; 3 bytes behind the end may be read.</param>
+    /// <param name="input">Codes or values <c>[batch, stored height, stored width, channels]</c> with their border, at a multiple of 4 bytes; 3 bytes behind the end may be read.</param>
     /// <param name="quantizer">Of the input's quantizers: 1/d of each, d of each, z of each; not used by a layer in floats.</param>
     /// <param name="epilogue">What happens to the sums.</param>
     public abstract void Enqueue(DeviceQueue queue, KernelChoice choice, DeviceSlice input, DeviceSlice quantizer, in MatrixEpilogue epilogue);

@@ -38,11 +38,13 @@ internal sealed class BenchCommand : CliCommand
     private readonly Option<int> _rounds = new("--rounds") { Description = "Batches of each model.", HelpName = "N", DefaultValueFactory = _ => 5 };
     private readonly Option<int?> _threads = CommonOptions.Threads();
     private readonly Option<string> _device = CommonOptions.Device();
+    private readonly Option<string> _deviceFloat = CommonOptions.DeviceFloat();
+    private readonly Option<string> _deviceQueue = CommonOptions.DeviceQueue();
     private readonly Option<bool> _json = CommonOptions.Json();
 
     public BenchCommand(Terminal terminal) : base("bench", "Measure load time, first image, steps, images per second, memory, and the time of each kind of operation.", terminal)
     {
-        foreach (Option option in new Option[] { _model, _architecture, _weights, _attention, _size, _tile, _compare, _steps, _batch, _rounds, _threads, _device, _json }) Options.Add(option);
+        foreach (Option option in new Option[] { _model, _architecture, _weights, _attention, _size, _tile, _compare, _steps, _batch, _rounds, _threads, _device, _deviceFloat, _deviceQueue, _json }) Options.Add(option);
         Validators.Add(result =>
         {
             if (result.GetResult(_model) is null == result.GetResult(_architecture) is null) result.AddError("Either option '--model' or option '--architecture' is required.");
@@ -90,17 +92,19 @@ internal sealed class BenchCommand : CliCommand
         int batch = CommonOptions.Checked("batch", parsed.GetValue(_batch), 1, 4096), steps = CommonOptions.Checked("steps", parsed.GetValue(_steps) ?? ProfiledSteps, 1, 100_000);
         using ComputeDevice device = ComputeDevice.Open(specification, out string reason) ?? throw new DeviceException(specification, reason);
         device.MeasuresTiles = true;
+        device.OutOfOrder = CommonOptions.CheckedOutOfOrder(parsed.GetValue(_deviceQueue)!);
         int? threads = CommonOptions.CheckedThreads(parsed.GetValue(_threads));
+        DeviceFloat values = CommonOptions.CheckedDeviceFloat(parsed.GetValue(_deviceFloat)!);
         string? architecture = parsed.GetValue(_architecture);
         DeviceBenchmarkResult result = await Terminal.WithProgressAsync("measuring", json, progress => Task.Run(
             () =>
             {
                 DelegateProgress<double> shares = new(share => progress.Report(new(share)));
-                if (architecture is null) return DeviceBenchmark.Measure(parsed.GetValue(_model)!, device, batch, threads, steps, shares, cancellationToken);
+                if (architecture is null) return DeviceBenchmark.Measure(parsed.GetValue(_model)!, device, values, batch, threads, steps, shares, cancellationToken);
                 NetworkBenchmarkSettings settings = Network(parsed, architecture);
                 using NetworkFolder? folder = NetworkBenchmark.Open(settings);
                 (INetwork network, ModelWeights weights, IReadOnlyDictionary<string, TensorShape> inputs, _) = NetworkBenchmark.Create(settings, folder);
-                return DeviceBenchmark.Measure(network, weights, inputs, device, threads, steps, shares, cancellationToken);
+                return DeviceBenchmark.Measure(network, weights, inputs, device, values, threads, steps, shares, cancellationToken);
             },
             cancellationToken));
         if (json)

@@ -29,6 +29,22 @@ internal static class CommonOptions
         DefaultValueFactory = _ => ComputeDevice.Processor,
     };
 
+    /// <summary>How a device keeps values.</summary>
+    public static Option<string> DeviceFloat() => new("--device-float")
+    {
+        Description = "How an OpenCL device keeps the denoising network's values between kernels; auto: as float16 where the device has it. On the processor without effect.",
+        HelpName = "auto|f32|f16",
+        DefaultValueFactory = _ => "auto",
+    };
+
+    /// <summary>The order in which a device runs what is handed to it.</summary>
+    public static Option<string> DeviceQueue() => new("--device-queue")
+    {
+        Description = "Whether an OpenCL device runs a network's steps one after the other, or beside each other where they need nothing of each other.",
+        HelpName = "in-order|out-of-order",
+        DefaultValueFactory = _ => "in-order",
+    };
+
     /// <summary>One JSON object on standard output.</summary>
     public static Option<bool> Json() => new("--json") { Description = "Print one JSON object to standard output, and no progress." };
 
@@ -59,6 +75,15 @@ internal static class CommonOptions
     /// <exception cref="InvalidRequestException">Another word.</exception>
     public static AttentionPrecision CheckedAttention(string word) =>
         OneOf("attention", word, new Dictionary<string, AttentionPrecision> { ["float"] = AttentionPrecision.Float, ["int8"] = AttentionPrecision.Int8, ["bf16"] = AttentionPrecision.Bf16 });
+
+    /// <summary>The way of keeping values that <see cref="DeviceFloat()"/> names.</summary>
+    /// <exception cref="InvalidRequestException">Another word.</exception>
+    public static DeviceFloat CheckedDeviceFloat(string word) =>
+        OneOf("device-float", word, new Dictionary<string, DeviceFloat> { ["auto"] = Execution.Devices.DeviceFloat.Auto, ["f32"] = Execution.Devices.DeviceFloat.F32, ["f16"] = Execution.Devices.DeviceFloat.F16 });
+
+    /// <summary>Whether steps may run beside each other, as <see cref="DeviceQueue"/> says.</summary>
+    /// <exception cref="InvalidRequestException">Another word.</exception>
+    public static bool CheckedOutOfOrder(string word) => OneOf("device-queue", word, new Dictionary<string, bool> { ["in-order"] = false, ["out-of-order"] = true });
 
     /// <summary>The type in which floats are stored that a word names.</summary>
     /// <exception cref="InvalidRequestException">Another word.</exception>

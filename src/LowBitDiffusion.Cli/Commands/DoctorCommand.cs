@@ -53,7 +53,7 @@ internal sealed class DoctorCommand : CliCommand
                     FloatKernels = new { Chosen = SimdLevels.Best, Available = SimdLevels.Supported },
                     Devices = devices.Select(d => new { d.Specification, d.Name, d.Vendor, d.Platform, d.Driver, d.Version, d.Kind, d.ComputeUnits, d.MemoryBytes, d.MaxBufferBytes, d.LocalBytes, d.Refusal }),
                     NoDevices = noDevices,
-                    Device = device is null ? null : new { device.Name, Reason = placement, Dot = device.Check.Choice.Dot.ToString(), Tile = device.Check.Choice.IntegerTile.ToString(), device.Check.Refused, device.Check.FromCache },
+                    Device = device is null ? null : new { device.Name, Reason = placement, Dot = device.Check.Choice.Dot.ToString(), Tile = device.Check.Choice.IntegerTile.ToString(), device.Check.Refused, device.Check.FromCache, device.HasHalves, device.Check.HalfFault },
                 },
                 JsonText.Compact));
             return Task.FromResult(ExitCode.Success);
@@ -101,6 +101,8 @@ internal sealed class DoctorCommand : CliCommand
         DeviceCheck check = device.Check;
         Terminal.Out.WriteLine($"{device} passes the check of its integer kernels{(check.FromCache ? ", made earlier for this driver" : "")}: products by {check.Choice.Dot}, tile {check.Choice.IntegerTile}");
         foreach (RefusedVariant refused in check.Refused) Terminal.Out.WriteLine($"not used: {refused.Variant}: {refused.Reason}");
+        if (device.Check.HalfFault is { } fault) Terminal.Out.WriteLine($"not used: values as float16: {fault}");
+        else Terminal.Out.WriteLine($"values as float16: {(device.HasHalves ? "by default" : "with --device-float f16; it has no arithmetic on them")}");
         if (!device.Properties.DividesCorrectly) Terminal.Out.WriteLine("its divisions are not rounded correctly: activations may differ from the processor's in the last digit");
         if (!device.Properties.HasDoubles) Terminal.Out.WriteLine("it has no double precision: norms are summed in pairs of floats");
     }

@@ -59,13 +59,15 @@ internal sealed class GenerateCommand : CliCommand
     private readonly Option<int?> _batch = new("--batch") { Description = "Most images that go through the network at once. Default: 8.", HelpName = "N" };
     private readonly Option<string?> _memory = new("--memory-budget") { Description = "Refuse a model that needs more than this, before loading it.", HelpName = "512MB" };
     private readonly Option<string> _device = CommonOptions.Device();
+    private readonly Option<string> _deviceFloat = CommonOptions.DeviceFloat();
+    private readonly Option<string> _deviceQueue = CommonOptions.DeviceQueue();
     private readonly Option<bool> _json = CommonOptions.Json();
 
     public GenerateCommand(Terminal terminal) : base("generate", "Draw pictures.", terminal)
     {
         foreach (Option option in (Option[])
         [
-            _model, _labels, .. _subject.Options, _count, _steps, _guidance, _seed, _seeds, _noise, _eta, _out, _grid, _single, _columns, _scale, _captions, _like, _threads, _batch, _memory, _device, _json,
+            _model, _labels, .. _subject.Options, _count, _steps, _guidance, _seed, _seeds, _noise, _eta, _out, _grid, _single, _columns, _scale, _captions, _like, _threads, _batch, _memory, _device, _deviceFloat, _deviceQueue, _json,
         ])
         {
             Options.Add(option);
@@ -98,6 +100,8 @@ internal sealed class GenerateCommand : CliCommand
             MaxBatch = CommonOptions.Checked("batch", parsed.GetValue(_batch) ?? new PipelineOptions().MaxBatch, 1, 4096),
             MemoryBudget = parsed.GetValue(_memory) is { } text ? Size.Parse("memory-budget", text) : null,
             Device = parsed.GetValue(_device)!,
+            DeviceFloat = CommonOptions.CheckedDeviceFloat(parsed.GetValue(_deviceFloat)!),
+            DeviceOutOfOrder = CommonOptions.CheckedOutOfOrder(parsed.GetValue(_deviceQueue)!),
         };
         if (single) OutputPath.CheckFolder(output);
         else OutputPath.CheckFile(output);
@@ -181,6 +185,7 @@ internal sealed class GenerateCommand : CliCommand
             Seeds = sameSeeds ? like!.Seeds : seeds,
             NoiseSource = parsed.GetValue(_noise) is { } noise ? CommonOptions.OneOf("noise", noise, s_noiseSources) : like?.Noise ?? NoiseSource.TorchCpu,
             Eta = parsed.GetValue(_eta) ?? like?.Eta ?? 0,
+            KeepsSamples = false,
         };
     }
 

@@ -31,20 +31,21 @@ internal static class DeviceBenchmark
 
     /// <summary>Measures a model's denoiser.</summary>
     /// <exception cref="DeviceException">The device cannot be used.</exception>
-    public static DeviceBenchmarkResult Measure(string path, ComputeDevice device, int images, int? threads, int steps, IProgress<double> progress, CancellationToken cancellationToken)
+    public static DeviceBenchmarkResult Measure(string path, ComputeDevice device, DeviceFloat values, int images, int? threads, int steps, IProgress<double> progress, CancellationToken cancellationToken)
     {
         using NetworkFolder folder = NetworkFolder.Open(path);
-        return Measure(folder.Network, folder.Weights, folder.Network.NativeInputs(folder.Model?.NullLabel is null ? images : 2 * images), device, threads, steps, progress, cancellationToken);
+        return Measure(folder.Network, folder.Weights, folder.Network.NativeInputs(folder.Model?.NullLabel is null ? images : 2 * images), device, values, threads, steps, progress, cancellationToken);
     }
 
     /// <summary>Measures steps of the loop in turn, or passes of a network outside a loop.</summary>
     /// <exception cref="DeviceException">The device cannot be used.</exception>
     public static DeviceBenchmarkResult Measure(
-        INetwork network, ModelWeights weights, IReadOnlyDictionary<string, TensorShape> inputs, ComputeDevice device, int? threads, int steps, IProgress<double> progress, CancellationToken cancellationToken)
+        INetwork network, ModelWeights weights, IReadOnlyDictionary<string, TensorShape> inputs, ComputeDevice device, DeviceFloat values, int? threads, int steps, IProgress<double> progress,
+        CancellationToken cancellationToken)
     {
         using WorkerPool pool = new(threads ?? Environment.ProcessorCount);
         double peak = device.MeasurePeak();
-        using PreparedModel onHost = new(network, weights), onDevice = new(network, weights, device: device);
+        using PreparedModel onHost = new(network, weights), onDevice = new(network, weights, device: device, values: values);
         using PlannedNetwork host = onHost.Compile(inputs, pool, cancellationToken: cancellationToken);
         long start = Stopwatch.GetTimestamp();
         using PlannedNetwork there = onDevice.Compile(inputs, pool, progress: progress, cancellationToken: cancellationToken);
@@ -54,11 +55,11 @@ internal static class DeviceBenchmark
         device.ProfilesKernels = false;
 
         float[] timesteps = [.. Enumerable.Range(0, WarmUpSteps + steps).Select(i => 999f - 999f * i / (WarmUpSteps + steps))];
-        Dictionary<string, float[]> values = inputs.ToDictionary(input => input.Key, input => NetworkBenchmark.Values(input.Key, input.Value));
+        Dictionary<string, float[]> numbers = inputs.ToDictionary(input => input.Key, input => NetworkBenchmark.Values(input.Key, input.Value));
         Dictionary<PlannedNetwork, Action<int>> passes = [];
         foreach (PlannedNetwork planned in (PlannedNetwork[])[host, there, profiled])
         {
-            passes.Add(planned, NetworkBenchmark.Forward(planned, values, timesteps, cancellationToken));
+            passes.Add(planned, NetworkBenchmark.Forward(planned, numbers, timesteps, cancellationToken));
             for (int step = 0; step < WarmUpSteps; step++) passes[planned](step);
         }
 

@@ -137,16 +137,29 @@ public sealed unsafe class PlannedNetwork : IDenoiser
     /// <param name="cancellationToken">Checked between layers.</param>
     public IReadOnlyDictionary<string, float[]> Run(IReadOnlyDictionary<string, float[]> inputs, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
-        float timestep = inputs.TryGetValue("timestep", out float[]? values) && values.Length > 0 ? values[0] : 0;
-        BeginRequest([timestep]);
         Dictionary<string, float[]> outputs = _plan.Outputs.ToDictionary(o => o.Key, o => new float[o.Value.Shape.Elements]);
-        using PinnedSlots pinned = new(_context.Slots, _slotNames);
-        RequireInputs(inputs.Keys, except: []);
-        foreach ((string name, float[] input) in inputs) pinned.Pin(name, Checked(name, input));
-        foreach ((string name, float[] output) in outputs) pinned.Pin(name, output, last: true);
-        PlanProgress? told = progress is null ? null : new PlanProgress(_plan, progress);
-        foreach (PlanPhase phase in Enum.GetValues<PlanPhase>()) Run(phase, 0, cancellationToken, told);
+        RunInto(outputs, inputs, progress, cancellationToken);
         return outputs;
+    }
+
+    /// <summary>The same of a network whose one output is images from −1 to 1: bytes <c>[N, H, W, C]</c>, as <see cref="Imaging.Image.FromSample"/> rounds them. A device hands over no more than these.</summary>
+    /// <inheritdoc cref="Run(IReadOnlyDictionary{string, float[]}, IProgress{double}?, CancellationToken)" path="/param"/>
+    public byte[] RunToPixels(IReadOnlyDictionary<string, float[]> inputs, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    {
+        (string name, Node output) = _plan.Outputs.Single();
+        if (output.Shape.Rank != 4) throw new InvalidOperationException($"{name} {output.Shape} is no image");
+        byte[] pixels = new byte[output.Shape.Elements];
+        _context.OutputsPixels = true;
+        try
+        {
+            RunInto(new Dictionary<string, byte[]> { [name] = pixels }, inputs, progress, cancellationToken);
+        }
+        finally
+        {
+            _context.OutputsPixels = false;
+        }
+
+        return pixels;
     }
 
     /// <summary>Time of each kind of work since the last call, if <see cref="Profile"/> is on.</summary>
@@ -166,6 +179,18 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         if (_ownsArena) _arena.Dispose();
         _request.Dispose();
         _steps.Dispose();
+    }
+
+    private void RunInto<T>(Dictionary<string, T[]> outputs, IReadOnlyDictionary<string, float[]> inputs, IProgress<double>? progress, CancellationToken cancellationToken)
+    {
+        float timestep = inputs.TryGetValue("timestep", out float[]? values) && values.Length > 0 ? values[0] : 0;
+        BeginRequest([timestep]);
+        using PinnedSlots pinned = new(_context.Slots, _slotNames);
+        RequireInputs(inputs.Keys, except: []);
+        foreach ((string name, float[] input) in inputs) pinned.Pin(name, Checked(name, input));
+        foreach ((string name, T[] output) in outputs) pinned.Pin(name, output, last: true);
+        PlanProgress? told = progress is null ? null : new PlanProgress(_plan, progress);
+        foreach (PlanPhase phase in Enum.GetValues<PlanPhase>()) Run(phase, 0, cancellationToken, told);
     }
 
     // A network on a device keeps a copy of its memory here only if some step needs it.

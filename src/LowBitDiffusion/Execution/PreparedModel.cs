@@ -21,11 +21,13 @@ public sealed class PreparedModel : IDisposable
     /// <param name="weights">Its parameters; must stay usable until the first plan of each part is compiled.</param>
     /// <param name="kernels">Kernels to use; null for the fastest that this machine has.</param>
     /// <param name="device">Where it runs; null for the processor.</param>
-    public PreparedModel(INetwork network, ModelWeights weights, KernelTable? kernels = null, ComputeDevice? device = null)
+    /// <param name="values">How a device keeps values between kernels.</param>
+    /// <exception cref="DeviceException">The device cannot keep values so.</exception>
+    public PreparedModel(INetwork network, ModelWeights weights, KernelTable? kernels = null, ComputeDevice? device = null, DeviceFloat values = DeviceFloat.F32)
     {
         Network = network;
         _weights = weights;
-        _onDevice = device is null ? null : new DeviceModel(device, weights);
+        _onDevice = device is null ? null : new DeviceModel(device, weights, device.Storage(values));
         _packed = new PackedModel(weights, kernels ?? KernelTable.Best);
     }
 
@@ -64,9 +66,10 @@ public sealed class PreparedModel : IDisposable
         if (_onDevice is null) return new PlanMemory(_packed.EstimateBytes(graph), plan.ArenaBytes, plan.RequestBytes, plan.StepBytes);
 
         // Steps on the processor work in a copy of the whole arena.
-        int copies = DevicePlan.HostSteps(plan).Count > 0 ? 2 : 1;
-        long boundary = DevicePlan.EstimateBytes(plan, 0) - plan.ArenaBytes - plan.RequestBytes - plan.StepBytes;
-        return new PlanMemory(DeviceModel.EstimateBytes(graph, _weights), copies * plan.ArenaBytes + boundary, copies * plan.RequestBytes, copies * plan.StepBytes);
+        int copies = DevicePlan.HostSteps(plan).Count > 0 ? 1 : 0;
+        DeviceLayout there = new(plan, _onDevice.Values);
+        return new PlanMemory(
+            DeviceModel.EstimateBytes(graph, _weights), there.ArenaBytes + there.SlotBytes + copies * plan.ArenaBytes, there.RequestBytes + copies * plan.RequestBytes, there.StepBytes + copies * plan.StepBytes);
     }
 
     /// <summary>Steps that run on the processor although the network runs on a device, and how many steps there are; no weight is read.</summary>

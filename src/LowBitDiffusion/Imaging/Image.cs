@@ -72,11 +72,7 @@ public sealed class Image
         int plane = width * height;
         for (int c = 0; c < channels; c++)
         {
-            for (int i = 0; i < plane; i++)
-            {
-                float unit = Math.Clamp(sample[c * plane + i] / 2f + 0.5f, 0f, 1f);
-                image.Pixels[i * channels + c] = float.IsNaN(unit) ? (byte)0 : (byte)MathF.Round(unit * 255f, MidpointRounding.ToEven);
-            }
+            for (int i = 0; i < plane; i++) image.Pixels[i * channels + c] = Kernels.Elementwise.Pixels.Of(sample[c * plane + i]);
         }
 
         return image;

@@ -37,13 +37,14 @@ internal sealed class DiffusionModel : IDisposable
             {
                 _parts.Add(Device);
                 Device.MeasuresTiles = options.MeasureDevice;
+                Device.OutOfOrder = options.DeviceOutOfOrder;
             }
 
             Placement = new PipelinePlacement(Device?.ToString() ?? ComputeDevice.Processor, reason);
 
             // Under a budget what is kept for the next call must be counted: one network each.
             int mostIdle = options.MemoryBudget is null ? MostIdle : 1;
-            Denoiser = Owned(new ModelComponent(folder, denoiser, Class.Networks, Pool, mostIdle, Device));
+            Denoiser = Owned(new ModelComponent(folder, denoiser, Class.Networks, Pool, mostIdle, Device, options.DeviceFloat));
             if (autoencoder is not null)
                 Autoencoder = Owned(new LatentAutoencoder(new ModelComponent(folder, autoencoder, [nameof(AutoencoderKL), nameof(VQModel)], Pool, mostIdle, Device)));
             IReadOnlyDictionary<string, TensorShape> inputs = Denoiser.Network.NativeInputs(1);

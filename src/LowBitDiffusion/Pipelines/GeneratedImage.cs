@@ -4,7 +4,7 @@ namespace LowBitDiffusion.Pipelines;
 
 /// <summary>A drawn image and what it takes to draw it again.</summary>
 /// <param name="Image">8-bit pixels.</param>
-/// <param name="Sample">The same in floats, <c>[C, H, W]</c>, about −1 to 1, as the sampler left it.</param>
+/// <param name="Sample">The same in floats, <c>[C, H, W]</c>, about −1 to 1, as the sampler or the decoder left it; empty unless <see cref="GenerationRequest.KeepsSamples"/>.</param>
 /// <param name="Label">Its label, or null.</param>
 /// <param name="Seed">Its seed.</param>
 public sealed record GeneratedImage(Image Image, float[] Sample, int? Label, ulong Seed)

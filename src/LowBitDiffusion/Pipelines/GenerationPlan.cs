@@ -30,6 +30,7 @@ internal sealed class GenerationPlan
             throw new InvalidRequestException("guidance", $"expected {correction.GuidanceScale}, for which the correction of the model's predictions was collected, found {(Guided ? Guidance : 1)}; 'lbd correct' collects another or removes it");
         if (!(request.Eta is >= 0 and <= 1)) throw new InvalidRequestException("eta", $"expected 0 to 1, found {request.Eta}");
         Eta = request.Eta;
+        KeepsSamples = request.KeepsSamples;
         NoiseSource = request.NoiseSource;
         if (request.Seeds is { } seeds && seeds.Count != Images) throw new InvalidRequestException("seeds", $"expected one per image, {Images}, found {seeds.Count}");
         Seeds = request.Seeds is { } given ? [.. given] : [.. Enumerable.Range(0, Images).Select(i => unchecked(request.Seed + (ulong)i))];
@@ -78,6 +79,9 @@ internal sealed class GenerationPlan
 
     /// <summary>DDIM's η.</summary>
     public float Eta { get; }
+
+    /// <summary>Whether images come with their floats.</summary>
+    public bool KeepsSamples { get; }
 
     /// <summary>Whose random numbers.</summary>
     public NoiseSource NoiseSource { get; }

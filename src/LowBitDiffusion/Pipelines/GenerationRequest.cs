@@ -65,6 +65,9 @@ public sealed record GenerationRequest
 
     /// <summary>DDIM's η: 0 deterministic, 1 as much noise as DDPM.</summary>
     public float Eta { get; init; }
+
+    /// <summary>Whether images come with <see cref="GeneratedImage.Sample"/>. Without, a device that decodes hands over bytes only, a quarter as many.</summary>
+    public bool KeepsSamples { get; init; } = true;
 }
 
 /// <summary>What a request is at.</summary>

@@ -66,9 +66,9 @@ internal sealed class GenerationRun(DiffusionModel model, GenerationPlan plan, b
             using LatentDecoder decoder = Decoder();
             for (int i = 0; i < count; i++)
             {
-                float[] image = decoder.Decode(sample.AsSpan(i * _imageLength, _imageLength), Within(GenerationStage.Decoding), cancellationToken);
+                GeneratedImage image = Decode(decoder, first + i, sample.AsSpan(i * _imageLength, _imageLength));
                 _finished++;
-                yield return Update(GenerationStage.Decoding, work: 1, finished: [Finish(first + i, image)]);
+                yield return Update(GenerationStage.Decoding, work: 1, finished: [image]);
             }
         }
     }
@@ -128,13 +128,21 @@ internal sealed class GenerationRun(DiffusionModel model, GenerationPlan plan, b
         for (int i = 0; i < count; i++)
         {
             Span<float> one = original.AsSpan(i * _imageLength, _imageLength);
-            images.Add(ToImage(decoder is null ? one : decoder.Decode(one, progress: null, cancellationToken)));
+            images.Add(decoder is null ? ToImage(one) : decoder.DecodeImage(one, progress: null, cancellationToken));
         }
 
         return images;
     }
 
-    private GeneratedImage Finish(int image, float[] sample) => new(ToImage(sample), sample, plan.Labels.Count > 0 ? plan.Labels[image] : null, plan.Seeds[image])
+    private GeneratedImage Decode(LatentDecoder decoder, int image, ReadOnlySpan<float> latent)
+    {
+        IProgress<double>? progress = Within(GenerationStage.Decoding);
+        return plan.KeepsSamples ? Finish(image, decoder.Decode(latent, progress, cancellationToken)) : Finish(image, decoder.DecodeImage(latent, progress, cancellationToken), []);
+    }
+
+    private GeneratedImage Finish(int image, float[] sample) => Finish(image, ToImage(sample), plan.KeepsSamples ? sample : []);
+
+    private GeneratedImage Finish(int image, Image picture, float[] sample) => new(picture, sample, plan.Labels.Count > 0 ? plan.Labels[image] : null, plan.Seeds[image])
     {
         Prompt = plan.Text?.Prompt(image),
         Truncated = plan.Text?.Truncated(image, plan.Guided) ?? [],

@@ -1,4 +1,5 @@
 using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Models;
 
 namespace LowBitDiffusion.Pipelines;
@@ -59,39 +60,57 @@ internal sealed class LatentDecoder(ModelComponent.Lease lease, IAutoencoder net
 {
     private readonly float[] _tile = new float[network.LatentChannels * rows.Size * columns.Size];
 
+    // Of the whole latent.
+    private int Height => rows.Starts[^1] + rows.Size;
+
+    private int Width => columns.Starts[^1] + columns.Size;
+
     /// <summary>Decodes one latent <c>[c, h, w]</c> at the diffusion's scale to an image <c>[C, h·f, w·f]</c>.</summary>
     public float[] Decode(ReadOnlySpan<float> latent, IProgress<double>? progress, CancellationToken cancellationToken)
     {
-        int height = rows.Starts[^1] + rows.Size, width = columns.Starts[^1] + columns.Size, tiles = rows.Starts.Count * columns.Starts.Count, done = 0;
-        if (tiles == 1) return DecodeTile(latent, height, width, 0, 0, progress, cancellationToken);
-        float[] image = new float[network.ImageChannels * height * width * network.Factor * network.Factor];
+        int height = Height * network.Factor, width = Width * network.Factor, tiles = rows.Starts.Count * columns.Starts.Count, done = 0;
+        if (tiles == 1) return DecodeTile(latent, 0, 0, progress, cancellationToken);
+        float[] image = new float[network.ImageChannels * height * width];
         for (int row = 0; row < rows.Starts.Count; row++)
         {
             for (int column = 0; column < columns.Starts.Count; column++)
             {
                 PartialProgress part = new(progress, (double)done++ / tiles, 1.0 / tiles);
-                Blend(DecodeTile(latent, height, width, rows.Starts[row], columns.Starts[column], part, cancellationToken), image, height * network.Factor, width * network.Factor, row, column);
+                Blend(DecodeTile(latent, rows.Starts[row], columns.Starts[column], part, cancellationToken), image, height, width, row, column);
             }
         }
 
         return image;
     }
 
+    /// <summary>The same as a picture. Where it takes no tiles, it is made where the network runs, and a device hands over one byte a value.</summary>
+    public Image DecodeImage(ReadOnlySpan<float> latent, IProgress<double>? progress, CancellationToken cancellationToken)
+    {
+        (int height, int width, int channels) = (Height * network.Factor, Width * network.Factor, network.ImageChannels);
+        return rows.Starts.Count * columns.Starts.Count == 1
+            ? new Image(width, height, channels, lease.Network.RunToPixels(Tile(latent, 0, 0), progress, cancellationToken))
+            : Image.FromSample(Decode(latent, progress, cancellationToken), channels, height, width);
+    }
+
     /// <inheritdoc/>
     public void Dispose() => lease.Dispose();
 
-    private float[] DecodeTile(ReadOnlySpan<float> latent, int height, int width, int top, int left, IProgress<double>? progress, CancellationToken cancellationToken)
+    private float[] DecodeTile(ReadOnlySpan<float> latent, int top, int left, IProgress<double>? progress, CancellationToken cancellationToken) =>
+        lease.Network.Run(Tile(latent, top, left), progress, cancellationToken)["decoded"];
+
+    // A tile of the latent at the autoencoder's scale.
+    private Dictionary<string, float[]> Tile(ReadOnlySpan<float> latent, int top, int left)
     {
         int at = 0;
         for (int channel = 0; channel < network.LatentChannels; channel++)
         {
             for (int y = top; y < top + rows.Size; y++)
             {
-                foreach (float value in latent.Slice((channel * height + y) * width + left, columns.Size)) _tile[at++] = value / network.ScalingFactor + network.ShiftFactor;
+                foreach (float value in latent.Slice((channel * Height + y) * Width + left, columns.Size)) _tile[at++] = value / network.ScalingFactor + network.ShiftFactor;
             }
         }
 
-        return lease.Network.Run(new Dictionary<string, float[]> { ["latent"] = _tile }, progress, cancellationToken)["decoded"];
+        return new Dictionary<string, float[]> { ["latent"] = _tile };
     }
 
     private void Blend(float[] tile, float[] image, int height, int width, int row, int column)

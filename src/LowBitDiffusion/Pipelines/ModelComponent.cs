@@ -25,6 +25,7 @@ internal sealed class ModelComponent : IDisposable
     private readonly NetworkFolder _files;
     private readonly WorkerPool _pool;
     private readonly ComputeDevice? _device;
+    private readonly DeviceFloat _values;
     private readonly int _mostIdle;
     private readonly List<(string Key, PlannedNetwork Network)> _idle = [];
     private readonly Lock _lock = new();
@@ -38,10 +39,11 @@ internal sealed class ModelComponent : IDisposable
     /// <param name="pool">Threads.</param>
     /// <param name="mostIdle">Compiled networks that are kept when nobody uses them.</param>
     /// <param name="device">Where it runs; null for the processor.</param>
+    /// <param name="values">How a device keeps values between kernels.</param>
     /// <exception cref="ModelFormatException">It is missing, damaged, or of another class.</exception>
-    public ModelComponent(ModelFolder folder, string name, IReadOnlyList<string> supported, WorkerPool pool, int mostIdle, ComputeDevice? device = null)
+    public ModelComponent(ModelFolder folder, string name, IReadOnlyList<string> supported, WorkerPool pool, int mostIdle, ComputeDevice? device = null, DeviceFloat values = DeviceFloat.F32)
     {
-        (_pool, _mostIdle, _device) = (pool, mostIdle, device);
+        (_pool, _mostIdle, _device, _values) = (pool, mostIdle, device, values);
         _files = NetworkFolder.Open(folder, name);
         if (supported.Contains(Network.ClassName)) return;
         _files.Dispose();
@@ -78,7 +80,7 @@ internal sealed class ModelComponent : IDisposable
     /// <summary>Bytes that the network takes for a set of input shapes, without reading a weight.</summary>
     public PlanMemory Estimate(IReadOnlyDictionary<string, TensorShape> inputs, IReadOnlyList<string>? outputs = null)
     {
-        using PreparedModel unread = new(Network, _files.Weights);
+        using PreparedModel unread = Prepared();
         return unread.Estimate(inputs, _pool.Threads, outputs);
     }
 
@@ -111,7 +113,7 @@ internal sealed class ModelComponent : IDisposable
 
             // What is kept and will not be used makes room for what is.
             Trim(_mostIdle - 1);
-            prepared = _prepared ??= new PreparedModel(Network, _files.Weights, device: _device);
+            prepared = _prepared ??= Prepared();
         }
 
         try
@@ -138,6 +140,8 @@ internal sealed class ModelComponent : IDisposable
         _prepared?.Dispose();
         _files.Dispose();
     }
+
+    private PreparedModel Prepared() => new(Network, _files.Weights, device: _device, values: _values);
 
     private void Trim(int most)
     {

@@ -29,6 +29,16 @@ public sealed record PipelineOptions
     public string Device { get; init; } = ComputeDevice.Processor;
 
     /// <summary>
+    /// How a device keeps the denoising network's values between kernels. Text encoders and autoencoders, whose values leave float16's range in published models, keep single precision.
+    /// </summary>
+    public DeviceFloat DeviceFloat { get; init; }
+
+    /// <summary>
+    /// Whether a device may run steps of a network beside each other that need nothing of each other. Pictures do not depend on it; what it gains has not been measured on a graphics processor.
+    /// </summary>
+    public bool DeviceOutOfOrder { get; init; }
+
+    /// <summary>
     /// Whether a device that meets a layer of some shape for the first time measures how it computes it fastest, which makes the first load longer; what was found is kept for later processes. Pictures do
     /// not depend on it.
     /// </summary>

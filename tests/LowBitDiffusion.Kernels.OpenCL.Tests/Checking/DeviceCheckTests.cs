@@ -11,6 +11,15 @@ namespace LowBitDiffusion.Kernels.OpenCL.Tests.Checking;
 [Category("Kernels")]
 public sealed class DeviceCheckTests
 {
+    private static readonly Dictionary<IntegerDot, (string Extension, string Call)> s_builtIns = new()
+    {
+        [IntegerDot.Khronos] = ("cl_khr_integer_dot_product", "dot_4x8packed_us_int(a, b)"),
+        [IntegerDot.Intel] = ("cl_intel_dot_accumulate", "__builtin_IB_dp4a_us(sum, (int)a, (int)b)"),
+        [IntegerDot.Nvidia] = ("cl_nv_device_attribute_query", """asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(sum))"""),
+        [IntegerDot.AmdMixed] = ("cl_amd_device_attribute_query", "__builtin_amdgcn_sudot4(0, (int)a, 1, (int)b, sum, 0)"),
+        [IntegerDot.AmdSigned] = ("cl_amd_device_attribute_query", "__builtin_amdgcn_sdot4((int)a, (int)b, sum, 0)"),
+    };
+
     private string _folder = null!;
 
     [SetUp]
@@ -39,7 +48,7 @@ public sealed class DeviceCheckTests
     {
         ScriptedOpenCl api = ScriptedOpenCl.Create();
         api.MoreExtensions = "cl_khr_integer_dot_product";
-        api.Source = text => Patched(text, product);
+        api.Source = text => text.Replace("dot_4x8packed_us_int(a, b)", $"({product})", StringComparison.Ordinal);
         using OpenClContext context = new(Device(api), new DeviceCache(_folder));
         DeviceCheck check = DeviceCheck.Of(context), again = DeviceCheck.Of(context);
 
@@ -49,15 +58,33 @@ public sealed class DeviceCheckTests
         Assert.That((again.FromCache, again.Choice, again.Refused.Single()), Is.EqualTo((true, check.Choice, check.Refused.Single())), "recalled");
     }
 
-    [Test]
-    public void A_right_variant_is_preferred_to_plain_arithmetic()
+    // Each built-in with what it computes written out, and with the input's sign wrong.
+    [TestCase(IntegerDot.Khronos)]
+    [TestCase(IntegerDot.Intel)]
+    [TestCase(IntegerDot.Nvidia)]
+    [TestCase(IntegerDot.AmdMixed)]
+    [TestCase(IntegerDot.AmdSigned)]
+    public void A_built_in_is_preferred_to_plain_arithmetic_if_it_is_right(IntegerDot dot)
     {
-        ScriptedOpenCl api = ScriptedOpenCl.Create();
-        api.MoreExtensions = "cl_khr_integer_dot_product";
-        api.Source = text => Patched(text, "(int)(a & 255) * (int)(char)b + (int)((a >> 8) & 255) * (int)(char)(b >> 8) + (int)((a >> 16) & 255) * (int)(char)(b >> 16) + (int)(a >> 24) * (int)(char)(b >> 24)");
-        using OpenClContext context = new(Device(api));
+        Assert.That(Check(right: true).Choice.Dot, Is.EqualTo(dot));
 
-        Assert.That(DeviceCheck.Run(context).Choice.Dot, Is.EqualTo(IntegerDot.Khronos));
+        DeviceCheck wrong = Check(right: false);
+        Assert.That(wrong.Choice.Dot, Is.EqualTo(IntegerDot.Plain));
+        Assert.That(wrong.Refused.Single(r => r.Variant.StartsWith($"{dot},", StringComparison.Ordinal)).Reason, Does.Contain("the definition gives"));
+
+        DeviceCheck Check(bool right)
+        {
+            (string extension, string call) = s_builtIns[dot];
+            ScriptedOpenCl api = ScriptedOpenCl.Create();
+            api.MoreExtensions = extension;
+            string input = right == (dot != IntegerDot.AmdSigned) ? "uchar" : "char";
+            string sum = string.Join(" + ", Enumerable.Range(0, 4).Select(i => $"(int)({input})(a >> {8 * i}) * (int)(char)(b >> {8 * i})"));
+            api.Source = text => text
+                .Replace(call, dot switch { IntegerDot.Khronos => $"({sum})", IntegerDot.Nvidia => $"result = sum + {sum}", _ => $"(sum + {sum})" }, StringComparison.Ordinal)
+                .Replace("asm(", "not_of_this_processor(", StringComparison.Ordinal);
+            using OpenClContext context = new(Device(api));
+            return DeviceCheck.Run(context);
+        }
     }
 
     [Test]
@@ -115,8 +142,6 @@ public sealed class DeviceCheckTests
             Assert.That(queue.Download<float>(buffer.At(0), 3), Is.EqualTo(new float[] { 3, 5, 7 }));
         }
     }
-
-    private static string Patched(string text, string product) => text.Replace("dot_4x8packed_us_int(a, b)", $"({product})", StringComparison.Ordinal);
 
     private static OpenClDevice Device(ScriptedOpenCl api) => OpenClDevice.All(api, out _)[0];
 }

@@ -1,4 +1,5 @@
 using LowBitDiffusion.Kernels.Attention;
+using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.Elementwise;
 using LowBitDiffusion.Kernels.FloatConvolution;
@@ -275,6 +276,26 @@ public sealed unsafe class FamilyTests
         Assert.That(_bench.Queue.Download<float>(back, planes.Length), Is.EqualTo(planes));
         Assert.That(_bench.Queue.Download<float>(rows, 1)[0], Is.EqualTo(planes[0]));
         Assert.That(_bench.Queue.Download<float>(rows.Skip(8 * sizeof(float)), 5), Is.EqualTo(new[] { planes[1], planes[36], planes[71], planes[106], planes[141] }));
+    }
+
+    [Test]
+    public void Pixels_are_the_processors()
+    {
+        float[] x =
+        [
+            float.NaN, float.PositiveInfinity, float.NegativeInfinity, -0f, float.Epsilon, float.MaxValue, -float.MaxValue,
+            .. Enumerable.Range(-1, 1027).Select(i => (2 * (i / 4f) + 0.5f) / 255 - 1).SelectMany(v => (float[])[v, MathF.BitDecrement(v), MathF.BitIncrement(v)]), .. Numbers(1000),
+        ];
+        RowShape shape = new(1, x.Length / 4, 4);
+        byte[] expected = new byte[shape.Rows * 3];
+        fixed (float* from = x)
+        fixed (byte* to = expected) Pixels.FromRows(_pool, shape with { Channels = 3 }, new RowView(from, 4), to);
+        DeviceSlice pixels = _bench.Room<byte>(expected.Length);
+        DeviceElements.ToPixels(_bench.Queue, shape with { Channels = 3 }, new DeviceRows(_bench.Of<float>(x), 4, 3), new DeviceRows(pixels, 3, 3));
+
+        Assert.That(_bench.Queue.Download<byte>(pixels, expected.Length), Is.EqualTo(expected));
+        Assert.That(expected, Is.EqualTo(Enumerable.Range(0, expected.Length).Select(i => Image.FromSample([x[i / 3 * 4 + i % 3]], 1, 1, 1).Pixels[0])), "as images are made of samples");
+        Assert.That(expected.Distinct().Count(), Is.EqualTo(256));
     }
 
     private static void Near(float[] found, float[] expected, double bound, string what)

@@ -68,10 +68,14 @@ public sealed class SimulatedKernelTests
     {
         MatrixTile tile = new(4, 2, 3, 2, true);
         using ComputeDevice device = ComputeDevice.Open(TestDevice.Device, null, new DeviceCheck(new KernelChoice(IntegerDot.Plain, tile, tile), [], FromCache: false));
-        foreach (bool quantized in (bool[])[false, true]) Network(device, quantized);
+        foreach ((bool quantized, ValueStorage values) in ((bool, ValueStorage)[])[(false, ValueStorage.Single), (true, ValueStorage.Single), (false, ValueStorage.Half)])
+        {
+            device.OutOfOrder = values == ValueStorage.Half && device.Properties.HasOutOfOrderQueues;
+            Network(device, quantized, values);
+        }
     }
 
-    private static void Network(ComputeDevice device, bool quantized)
+    private static void Network(ComputeDevice device, bool quantized, ValueStorage values)
     {
         GraphBuilder g = new();
         Node x = g.Input("x", new(1, 3, 4, 6), Dependence.Sample), timestep = g.Input("timestep", new(1), Dependence.Timestep);
@@ -88,14 +92,14 @@ public sealed class SimulatedKernelTests
         Dictionary<string, float[]> inputs = new() { ["x"] = RandomModel.Normal(new Random(5), 72), ["timestep"] = [480] };
         using WorkerPool pool = new(1);
         using PackedModel packed = new(weights, KernelTable.Best);
-        using DeviceModel model = new(device, weights);
+        using DeviceModel model = new(device, weights, values);
         using PlannedNetwork there = new(PlanCompiler.Compile(packed, graph, [], 1), packed, pool, null, default, model), here = new(PlanCompiler.Compile(packed, graph, [], 1), packed, pool, null, default);
 
         float[] expected = here.Run(inputs)["out"], found = there.Run(inputs)["out"];
 
         Assert.That(there.HostSteps.Where(s => s.InLoop), Is.Empty);
         double norm = Math.Sqrt(expected.Sum(v => (double)v * v)), error = Math.Sqrt(expected.Zip(found, (p, q) => (double)(p - q) * (p - q)).Sum());
-        Assert.That(error / norm, Is.LessThan(quantized ? 5e-3 : 2e-5));
+        Assert.That(error / norm, Is.LessThan(quantized || values == ValueStorage.Half ? 5e-3 : 2e-5));
     }
 
     [Test, Category(nameof(Elements))]
@@ -111,6 +115,8 @@ public sealed class SimulatedKernelTests
         DeviceElements.Clamp(bench.Queue, shape, to, 5, 60, to);
         Assert.That(bench.Queue.Download<float>(to.Place, 6), Is.EqualTo(new float[] { 5, 5, 7, 9, 11, 23 }));
 
+        DeviceElements.ToPixels(bench.Queue, shape, x, to);
+        Assert.That(bench.Queue.Download<byte>(to.Place, 5), Is.All.EqualTo(255));
         DeviceElements.Copy(bench.Queue, shape, x, to);
         DeviceElements.Unpatchify(bench.Queue, 1, 2, 2, 2, new DeviceRows(to.Place, 20, 20), new DeviceRows(x.Place, 5, 5));
         Assert.That(bench.Queue.Download<float>(x.Place, 20), Is.EqualTo(bench.Queue.Download<float>(to.Place, 20)), "one patch of a 2×2 image is the image");

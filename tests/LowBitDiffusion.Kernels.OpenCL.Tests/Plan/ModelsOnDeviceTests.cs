@@ -1,8 +1,13 @@
 using System.Text.Json;
+using LowBitDiffusion.Execution;
 using LowBitDiffusion.Execution.Devices;
+using LowBitDiffusion.Graphs;
+using LowBitDiffusion.Imaging;
+using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Tests.Support;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Pipelines;
+using LowBitDiffusion.Tests.Execution;
 using LowBitDiffusion.Tests.Shared;
 using LowBitDiffusion.Verification;
 
@@ -12,6 +17,14 @@ namespace LowBitDiffusion.Kernels.OpenCL.Tests.Plan;
 [Category("Execution")]
 public sealed class ModelsOnDeviceTests : ModelDeviceFixture
 {
+    private string _folder = null!;
+
+    [SetUp]
+    public void Make() => _folder = Directory.CreateTempSubdirectory("lbd-models").FullName;
+
+    [TearDown]
+    public void Remove() => Directory.Delete(_folder, recursive: true);
+
     public static IEnumerable<TestCaseData> Runs()
     {
         using JsonDocument index = JsonDocument.Parse(File.ReadAllBytes(Repository.Golden("index.json")));
@@ -53,16 +66,44 @@ public sealed class ModelsOnDeviceTests : ModelDeviceFixture
 
         async Task<float[]> DrawAsync(string device)
         {
-            await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(Repository.Model(model), new() { Device = device, MeasureDevice = false });
+            await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(Repository.Model(model), new() { Device = device, MeasureDevice = false, DeviceFloat = DeviceFloat.F32 });
             Assert.That(pipeline.Placement.Device, Does.StartWith(device), pipeline.Placement.Reason);
             return [.. (await pipeline.GenerateAsync(request)).SelectMany(image => image.Sample)];
         }
     }
 
     [Test]
+    public async Task A_decoder_hands_over_bytes_where_no_floats_are_wanted()
+    {
+        await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(TinyFolder.DiT(_folder), new() { Device = Device.Name, MeasureDevice = false, DeviceFloat = DeviceFloat.F32 });
+        GenerationRequest request = new() { Labels = [3, 8], Steps = 2, Seed = 7 };
+        IReadOnlyList<GeneratedImage> expected = await pipeline.GenerateAsync(request), found = await pipeline.GenerateAsync(request with { KeepsSamples = false });
+
+        Assert.That(found.Select(image => image.Image.Pixels), Is.EqualTo(expected.Select(image => image.Image.Pixels)));
+        Assert.That(found.Select(image => image.Sample.Length), Is.All.Zero);
+        Assert.That(expected.Select(image => image.Sample.Length), Is.EqualTo(found.Select(image => image.Image.Pixels.Length)));
+
+        using NetworkFolder decoder = NetworkFolder.Open(Path.Combine(_folder, "vae"));
+        using PreparedModel prepared = new(decoder.Network, decoder.Weights, device: Device);
+        Dictionary<string, TensorShape> inputs = new() { ["latent"] = new(1, 4, 6, 5) };
+        using PlannedNetwork network = prepared.Compile(inputs, Pool, outputs: ["decoded"]);
+        Dictionary<string, float[]> latent = new() { ["latent"] = RandomModel.Normal(new Random(1), 120) };
+        QueueStatistics before = network.DeviceStatistics;
+        float[] sample = network.Run(latent)["decoded"];
+        QueueStatistics floats = network.DeviceStatistics.Since(before);
+        byte[] pixels = network.RunToPixels(latent);
+        QueueStatistics bytes = network.DeviceStatistics.Since(before).Since(floats);
+
+        TensorShape image = network.Outputs["decoded"].Shape;
+        Assert.That(pixels, Is.EqualTo(Image.FromSample(sample, image.Channels, image[2], image[3]).Pixels));
+        Assert.That((floats.BytesDown, bytes.BytesDown), Is.EqualTo((4L * sample.Length, sample.Length)), "bytes handed over");
+        Assert.That(network.Run(latent)["decoded"], Is.EqualTo(sample), "and floats again");
+    }
+
+    [Test]
     public async Task Where_no_graphics_processor_works_the_processor_draws()
     {
-        if (Device.Properties.Kind == Devices.DeviceKind.Gpu) Assert.Ignore("there is one");
+        if (Device.Properties.Kind == DeviceKind.Gpu) Assert.Ignore("there is one");
         await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(Repository.Model("fashion-unet-w4a8"), new() { Device = ComputeDevice.Automatic });
 
         Assert.That(pipeline.Placement, Is.EqualTo(new PipelinePlacement(ComputeDevice.Processor, $"{Device.Properties} is no graphics processor")));

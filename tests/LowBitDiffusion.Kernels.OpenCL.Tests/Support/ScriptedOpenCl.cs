@@ -6,13 +6,13 @@ namespace LowBitDiffusion.Kernels.OpenCL.Tests.Support;
 /// <summary>The machine's OpenCL with a test in between: it counts the objects that are alive, lets chosen calls fail, and may tell a device's properties and change sources.</summary>
 internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
 {
-    private const uint Extensions = 0x1030;
+    private const uint Extensions = 0x1030, QueueKinds = 0x102A;
 
     private readonly HashSet<(string Kind, nint Handle)> _live = [];
     private readonly Dictionary<string, int> _calls = [];
 
-    /// <summary>The call that fails: its name, which one of them, and its code.</summary>
-    public (string Call, int Number, int Code)? Failure { get; set; }
+    /// <summary>Calls that fail: name, which one of them, and code.</summary>
+    public IReadOnlyList<(string Call, int Number, int Code)> Failures { get; set; } = [];
 
     /// <summary>Calls so far, by name.</summary>
     public IReadOnlyDictionary<string, int> Calls => _calls;
@@ -22,6 +22,9 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
 
     /// <summary>Extensions that the device is said to have besides its own; null leaves them as they are.</summary>
     public string? MoreExtensions { get; set; }
+
+    /// <summary>Kinds of queues that the device is said to have; null leaves them as they are.</summary>
+    public ulong? QueueProperties { get; set; }
 
     /// <summary>Changes sources before they are compiled.</summary>
     public Func<string, string> Source { get; set; } = text => text;
@@ -44,6 +47,12 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
     public int GetDeviceInfo(nint device, uint name, nuint size, void* value, nuint* needed)
     {
         if (Fails("clGetDeviceInfo") is { } code) return code;
+        if (name == QueueKinds && QueueProperties is { } kinds)
+        {
+            *(ulong*)value = kinds;
+            return 0;
+        }
+
         if (name != Extensions || MoreExtensions is null) return real.GetDeviceInfo(device, name, size, value, needed);
         nuint length;
         real.GetDeviceInfo(device, name, 0, null, &length);
@@ -57,16 +66,16 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
 
     public nint CreateContext(nint device, int* error) => Made("context", "clCreateContext", error, () => real.CreateContext(device, error));
 
-    public int ReleaseContext(nint context) => Released("context", context, real.ReleaseContext(context));
+    public int ReleaseContext(nint context) => Released("context", "clReleaseContext", context, real.ReleaseContext(context));
 
     public nint CreateCommandQueue(nint context, nint device, ulong properties, int* error) =>
         Made("queue", "clCreateCommandQueue", error, () => real.CreateCommandQueue(context, device, properties, error));
 
-    public int ReleaseCommandQueue(nint queue) => Released("queue", queue, real.ReleaseCommandQueue(queue));
+    public int ReleaseCommandQueue(nint queue) => Released("queue", "clReleaseCommandQueue", queue, real.ReleaseCommandQueue(queue));
 
     public nint CreateBuffer(nint context, ulong flags, nuint size, void* host, int* error) => Made("buffer", "clCreateBuffer", error, () => real.CreateBuffer(context, flags, size, host, error));
 
-    public int ReleaseMemObject(nint memory) => Released("buffer", memory, real.ReleaseMemObject(memory));
+    public int ReleaseMemObject(nint memory) => Released("buffer", "clReleaseMemObject", memory, real.ReleaseMemObject(memory));
 
     public nint CreateProgramWithSource(nint context, byte* source, nuint length, int* error)
     {
@@ -88,22 +97,22 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
 
     public int GetProgramInfo(nint program, uint name, nuint size, void* value, nuint* needed) => Fails("clGetProgramInfo") ?? real.GetProgramInfo(program, name, size, value, needed);
 
-    public int ReleaseProgram(nint program) => Released("program", program, real.ReleaseProgram(program));
+    public int ReleaseProgram(nint program) => Released("program", "clReleaseProgram", program, real.ReleaseProgram(program));
 
     public nint CreateKernel(nint program, byte* name, int* error) => Made("kernel", "clCreateKernel", error, () => real.CreateKernel(program, name, error));
 
-    public int ReleaseKernel(nint kernel) => Released("kernel", kernel, real.ReleaseKernel(kernel));
+    public int ReleaseKernel(nint kernel) => Released("kernel", "clReleaseKernel", kernel, real.ReleaseKernel(kernel));
 
     public int SetKernelArg(nint kernel, uint index, nuint size, void* value) => Fails("clSetKernelArg") ?? real.SetKernelArg(kernel, index, size, value);
 
-    public int EnqueueNDRangeKernel(nint queue, nint kernel, uint dimensions, nuint* global, nuint* local, nint* completed) =>
-        Fails("clEnqueueNDRangeKernel") ?? Event(real.EnqueueNDRangeKernel(queue, kernel, dimensions, global, local, completed), completed);
+    public int EnqueueNDRangeKernel(nint queue, nint kernel, uint dimensions, nuint* global, nuint* local, uint waits, nint* waitList, nint* completed) =>
+        Fails("clEnqueueNDRangeKernel") ?? Event(real.EnqueueNDRangeKernel(queue, kernel, dimensions, global, local, waits, waitList, completed), completed);
 
-    public int EnqueueWriteBuffer(nint queue, nint buffer, nuint offset, nuint size, void* source, nint* completed) =>
-        Fails("clEnqueueWriteBuffer") ?? Event(real.EnqueueWriteBuffer(queue, buffer, offset, size, source, completed), completed);
+    public int EnqueueWriteBuffer(nint queue, nint buffer, nuint offset, nuint size, void* source, uint waits, nint* waitList, nint* completed) =>
+        Fails("clEnqueueWriteBuffer") ?? Event(real.EnqueueWriteBuffer(queue, buffer, offset, size, source, waits, waitList, completed), completed);
 
-    public int EnqueueReadBuffer(nint queue, nint buffer, nuint offset, nuint size, void* destination, nint* completed) =>
-        Fails("clEnqueueReadBuffer") ?? Event(real.EnqueueReadBuffer(queue, buffer, offset, size, destination, completed), completed);
+    public int EnqueueReadBuffer(nint queue, nint buffer, nuint offset, nuint size, void* destination, uint waits, nint* waitList, nint* completed) =>
+        Fails("clEnqueueReadBuffer") ?? Event(real.EnqueueReadBuffer(queue, buffer, offset, size, destination, waits, waitList, completed), completed);
 
     public void* EnqueueMapBuffer(nint queue, nint buffer, ulong flags, nuint offset, nuint size, int* error)
     {
@@ -112,11 +121,11 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
         return null;
     }
 
-    public int EnqueueUnmapMemObject(nint queue, nint memory, void* mapped) => Fails("clEnqueueUnmapMemObject") ?? real.EnqueueUnmapMemObject(queue, memory, mapped);
+    public int EnqueueUnmapMemObject(nint queue, nint memory, void* mapped) => Fails("clEnqueueUnmapMemObject", real.EnqueueUnmapMemObject(queue, memory, mapped));
 
     public int Flush(nint queue) => Fails("clFlush") ?? real.Flush(queue);
 
-    public int Finish(nint queue) => Fails("clFinish") ?? real.Finish(queue);
+    public int Finish(nint queue) => Fails("clFinish", real.Finish(queue));
 
     public int EnqueueMarker(nint queue, nint* completed) => Fails("clEnqueueMarkerWithWaitList") ?? Event(real.EnqueueMarker(queue, completed), completed);
 
@@ -124,16 +133,24 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
 
     public int GetEventProfilingInfo(nint profiled, uint name, ulong* nanoseconds) => Fails("clGetEventProfilingInfo") ?? real.GetEventProfilingInfo(profiled, name, nanoseconds);
 
-    public int ReleaseEvent(nint released) => Released("event", released, real.ReleaseEvent(released));
+    public int ReleaseEvent(nint released) => Released("event", "clReleaseEvent", released, real.ReleaseEvent(released));
 
     private int? Fails(string call)
     {
         lock (_live)
         {
             int number = _calls[call] = _calls.GetValueOrDefault(call) + 1;
-            return Failure is { } failure && failure.Call == call && failure.Number == number ? failure.Code : null;
+            foreach ((string failing, int which, int code) in Failures)
+            {
+                if (failing == call && which == number) return code;
+            }
+
+            return null;
         }
     }
+
+    // A call that does its work and then says that it failed.
+    private int Fails(string call, int code) => Fails(call) ?? code;
 
     private nint Made(string kind, string call, int* error, Func<nint> create)
     {
@@ -159,9 +176,10 @@ internal sealed unsafe class ScriptedOpenCl(IOpenCl real) : IOpenCl
         lock (_live) Assert.That(_live.Add((kind, handle)), $"a {kind} that is alive was made again");
     }
 
-    private int Released(string kind, nint handle, int code)
+    // What is released is gone, even where the driver says that it failed.
+    private int Released(string kind, string call, nint handle, int code)
     {
         lock (_live) Assert.That(_live.Remove((kind, handle)), $"a {kind} was released that was not alive");
-        return code;
+        return Fails(call, code);
     }
 }

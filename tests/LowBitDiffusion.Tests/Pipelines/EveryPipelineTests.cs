@@ -26,7 +26,9 @@ public sealed class EveryPipelineTests
         yield return Case("SDXL", TinyFolder.StableDiffusionXL, new() { Prompts = ["a cat"] }, text);
         yield return Case("PixArt", TinyFolder.PixArt, new() { PromptEmbeddings = Embeddings(), GuidanceScale = 1 }, text[1..]);
         yield return Case("DiT", TinyFolder.DiT, new() { Labels = [3] }, text[1..]);
-        yield return Case("LDM", TinyFolder.LatentDiffusion, new(), text[1..]);
+        yield return Case("LDM with VQ", TinyFolder.LatentDiffusion, new(), text[1..]);
+        yield return Case("LDM with KL", TinyFolder.LatentDiffusionKL, new(), text[1..]);
+        yield return Case("class UNet", TinyFolder.ClassUNet, new() { Labels = [3], GuidanceScale = 2 }, [GenerationStage.Sampling]);
         yield return Case("DDPM", TinyFolder.Unconditional, new(), [GenerationStage.Sampling]);
         yield return Case("image to image", TinyFolder.StableDiffusion, new() { Prompts = ["a cat"], InitImage = StraightLineTests.Picture(), Strength = 1 }, text);
 
@@ -46,6 +48,10 @@ public sealed class EveryPipelineTests
         Assert.That(told.Select(progress => progress.Fraction), Is.Ordered.Ascending);
         Assert.That(told[^1].Fraction, Is.EqualTo(1).Within(1e-9));
         Assert.That(told.Where(progress => progress.Stage == GenerationStage.Decoding && progress.UnderWay).Count, stages.Contains(GenerationStage.Decoding) ? Is.GreaterThan(10) : Is.Zero, "reports while latents are decoded");
+
+        IReadOnlyList<GeneratedImage> kept = await pipeline.GenerateAsync(request), images = await pipeline.GenerateAsync(request with { KeepsSamples = false });
+        Assert.That(images.Select(image => image.Image.Pixels), Is.EqualTo(kept.Select(image => image.Image.Pixels)), "pictures without samples");
+        Assert.That((images[0].Sample.Length, kept[0].Sample.Length), Is.EqualTo((0, kept[0].Image.Pixels.Length)));
         foreach (GenerationStage stage in stages)
         {
             using CancellationTokenSource stop = new();

@@ -67,6 +67,17 @@ internal static class TinyFolder
         return folder;
     }
 
+    /// <summary>A UNet in pixels, ten labels and a null label.</summary>
+    public static string ClassUNet(string folder)
+    {
+        Index(folder, "ClassConditionalDiffusionPipeline", ("unet", "UNet2DModel"));
+        JsonObject index = JsonNode.Parse(File.ReadAllBytes(Path.Combine(folder, "model_index.json")))!.AsObject();
+        index["null_label"] = 10;
+        Write(folder, "model_index.json", index.ToJsonString());
+        Golden(folder, "unet", "unet2d_class");
+        return folder;
+    }
+
     /// <summary>Unconditional latent diffusion.</summary>
     public static string LatentDiffusion(string folder)
     {

@@ -20,6 +20,7 @@ public sealed class ComputeDevice : IDisposable
     public const string AsAsked = "as asked";
 
     private readonly Lazy<TileTuner> _tuner;
+    private bool _outOfOrder;
 
     private ComputeDevice(OpenClContext context, DeviceCheck check) => (Context, Check, _tuner) = (context, check, new(() => new TileTuner(context, check.Choice)));
 
@@ -38,6 +39,16 @@ public sealed class ComputeDevice : IDisposable
     /// <summary>Whether networks compiled from now on measure which tiles are fastest for their layers, where that is not known of an earlier time. Results do not depend on tiles.</summary>
     public bool MeasuresTiles { get; set; }
 
+    /// <summary>
+    /// Whether networks compiled from now on hand over their steps without an order but what they need of each other, so that a device may run some beside each other. Results do not depend on it.
+    /// </summary>
+    /// <exception cref="DeviceException">The device has no such queues.</exception>
+    public bool OutOfOrder
+    {
+        get => _outOfOrder;
+        set => _outOfOrder = !value || Context.Device.HasOutOfOrderQueues ? value : throw new DeviceException(ToString(), "its queues run everything in order");
+    }
+
     /// <summary>Which tiles are fastest here.</summary>
     public TileTuner Tuner => _tuner.Value;
 
@@ -52,6 +63,9 @@ public sealed class ComputeDevice : IDisposable
     /// <exception cref="DeviceException">There is no such device, or it cannot be used. Not with <c>auto</c>.</exception>
     /// <exception cref="InvalidRequestException">The specification is none of these.</exception>
     public static ComputeDevice? Open(string specification, out string reason) => Open(specification, out reason, openCl: null);
+
+    /// <summary>Whether it has float16 and keeps it as it should: what <see cref="DeviceFloat.Auto"/> asks for.</summary>
+    public bool HasHalves => Context.Device.Extensions.Contains("cl_khr_fp16") && Check.HalfFault is null;
 
     /// <summary>Integer operations per second that the device's products reach on registers alone, two for each product that is added.</summary>
     /// <exception cref="DeviceException">The device fails.</exception>
@@ -73,6 +87,14 @@ public sealed class ComputeDevice : IDisposable
 
     /// <inheritdoc/>
     public override string ToString() => Context.Device.ToString();
+
+    /// <summary>How values are kept when so much is asked for.</summary>
+    /// <exception cref="DeviceException">They cannot be kept so.</exception>
+    internal ValueStorage Storage(DeviceFloat asked)
+    {
+        if (asked == DeviceFloat.F32 || (asked == DeviceFloat.Auto && !HasHalves)) return ValueStorage.Single;
+        return Check.HalfFault is { } fault ? throw new DeviceException(ToString(), $"values cannot be kept as float16: {fault}") : ValueStorage.Half;
+    }
 
     /// <summary>As above, of a given OpenCL; null for the system's own.</summary>
     internal static ComputeDevice? Open(string specification, out string reason, IOpenCl? openCl)

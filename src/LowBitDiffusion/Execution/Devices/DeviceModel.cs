@@ -10,7 +10,10 @@ using LowBitDiffusion.Quantization;
 namespace LowBitDiffusion.Execution.Devices;
 
 /// <summary>A model's weights on a device, each packed and brought there once, when the first plan asks for it, and shared by all plans. Thread-safe.</summary>
-internal sealed class DeviceModel(ComputeDevice device, ModelWeights weights) : IDisposable
+/// <param name="device">The device.</param>
+/// <param name="weights">The weights.</param>
+/// <param name="values">How the model's plans keep values in the device's memory.</param>
+internal sealed class DeviceModel(ComputeDevice device, ModelWeights weights, ValueStorage values = ValueStorage.Single) : IDisposable
 {
     private readonly ConcurrentDictionary<string, Lazy<IntegerWeights>> _integers = [];
     private readonly ConcurrentDictionary<string, Lazy<FloatWeights>> _floats = [];
@@ -21,6 +24,9 @@ internal sealed class DeviceModel(ComputeDevice device, ModelWeights weights) : 
 
     /// <summary>The device.</summary>
     public ComputeDevice Device => device;
+
+    /// <summary>How plans keep values in the device's memory.</summary>
+    public ValueStorage Values => values;
 
     /// <summary>Bytes of weights on the device.</summary>
     public long Bytes => _arena.Bytes;
@@ -62,8 +68,8 @@ internal sealed class DeviceModel(ComputeDevice device, ModelWeights weights) : 
     /// <summary>A module's float weights.</summary>
     public FloatWeights Float(MatrixOp op) => _floats.GetOrAdd(op.Module, _ => new(() =>
     {
-        float[] values = weights.Float(new Parameter($"{op.Module}.weight", op.WeightShape));
-        return Upload(queue => FloatWeights.Load(queue, _arena, values, Shape(op)));
+        float[] numbers = weights.Float(new Parameter($"{op.Module}.weight", op.WeightShape));
+        return Upload(queue => FloatWeights.Load(queue, _arena, numbers, Shape(op)));
     })).Value;
 
     /// <summary>A module's bias, or nowhere.</summary>
@@ -125,8 +131,8 @@ internal sealed class DeviceModel(ComputeDevice device, ModelWeights weights) : 
 
     private DeviceSlice Vector(string name, Func<float[]> read) => _vectors.GetOrAdd(name, _ => new(() =>
     {
-        float[] values = read();
-        return Upload(queue => _arena.Put<float>(queue, values));
+        float[] numbers = read();
+        return Upload(queue => _arena.Put<float>(queue, numbers));
     })).Value;
 
     // Packing of one weight at a time, whose arrays go to the device together; a queue is for one thread.

@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using LowBitDiffusion.Execution.Planning;
-using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Interop;
 using LowBitDiffusion.Kernels.OpenCL.Tuning;
@@ -15,17 +14,19 @@ namespace LowBitDiffusion.Execution.Devices;
 public sealed record HostStep(string Name, string Kind, bool InLoop, string Reason);
 
 /// <summary>
-/// A plan on a device. Memory is laid out as on the processor, one buffer for each kind of region; the arena's layout is that of the plan.
+/// A plan on a device. Memory is laid out as on the processor, one buffer for each kind of region (<see cref="DeviceLayout"/>).
 /// <code>
 ///   arena | request | step 0 | step 1 | …          quantizers: one row per step of the loop         slots: inputs and outputs in the caller's layout
 /// </code>
-/// All steps of a phase are handed to an in-order queue, and the host sleeps once, at the end. A step without a form for the device runs on the processor in between: its regions are brought to the
+/// All steps of a phase are handed to a queue, in order or each behind those whose memory it needs (<see cref="StepOrder"/>), and the host sleeps once, at the end. A step without a form for the device runs on the processor in between: its regions are brought to the
 /// host's copy of the arena and back.
 /// </summary>
 internal sealed unsafe class DevicePlan : IDisposable
 {
     private readonly ExecutionPlan _plan;
     private readonly ComputeDevice _device;
+    private readonly DeviceLayout _layout;
+    private readonly StepOrder? _order;
     private readonly PlanContext _host;
     private readonly DeviceRun _run;
     private readonly DeviceQueue _queue;
@@ -34,7 +35,6 @@ internal sealed unsafe class DevicePlan : IDisposable
     private readonly DeviceBuffer _arena;
     private readonly DeviceBuffer _request;
     private readonly DeviceBuffer _slots;
-    private readonly long[] _slotOffsets;
     private readonly int _quantizerRow;
     private DeviceBuffer _steps;
     private DeviceBuffer _quantizers;
@@ -47,7 +47,7 @@ internal sealed unsafe class DevicePlan : IDisposable
     /// <param name="cancellationToken">Checked between layers.</param>
     /// <exception cref="DeviceException">The device is gone or full, or a kernel cannot be built.</exception>
     public DevicePlan(ExecutionPlan plan, DeviceModel model, PlanContext host, IProgress<double>? progress, CancellationToken cancellationToken)
-        : this(plan, model.Device, host, first: null)
+        : this(plan, model.Device, new DeviceLayout(plan, model.Values), host, model.Device.OutOfOrder, first: null)
     {
         try
         {
@@ -64,7 +64,7 @@ internal sealed unsafe class DevicePlan : IDisposable
             if (tuner is null) return;
             _run.Step = _steps.At(0);
             int known = tuner.Known;
-            using DeviceQueue queue = _device.Context.CreateQueue(profile: true);
+            using DeviceQueue queue = _device.Context.CreateQueue(profile: true, model.Values);
             foreach (IDeviceStep step in steps)
             {
                 step.Tune(_run, queue, tuner, cancellationToken);
@@ -85,29 +85,21 @@ internal sealed unsafe class DevicePlan : IDisposable
         }
     }
 
-    private DevicePlan(ExecutionPlan plan, ComputeDevice device, PlanContext host, DevicePlan? first)
+    private DevicePlan(ExecutionPlan plan, ComputeDevice device, DeviceLayout layout, PlanContext host, bool outOfOrder, DevicePlan? first)
     {
-        (_plan, _device, _host, _first) = (plan, device, host, first);
+        (_plan, _device, _layout, _host, _first) = (plan, device, layout, host, first);
+        _order = first is not null ? first._order : outOfOrder ? new StepOrder(plan, layout) : null;
         List<IDisposable> made = [];
         try
         {
             OpenClContext context = device.Context;
-            _queue = Made(context.CreateQueue(device.ProfilesKernels));
+            _queue = Made(context.CreateQueue(device.ProfilesKernels, layout.Values, inOrder: _order is null));
             _tables = first?._tables ?? Made(new DeviceArena(context));
-            _arena = first?._arena ?? Made(context.Allocate(plan.ArenaBytes));
-            _request = Made(context.Allocate(plan.RequestBytes));
-            _steps = Made(context.Allocate(plan.StepBytes));
-            Node[] slots = [.. plan.Inputs.Values, .. plan.Outputs.Values];
-            _slotOffsets = new long[slots.Length];
-            long at = 0;
-            for (int i = 0; i < slots.Length; i++)
-            {
-                _slotOffsets[i] = at;
-                at += (slots[i].Shape.Elements * sizeof(float) + 63) / 64 * 64;
-            }
-
-            _slots = Made(context.Allocate(at));
-            _run = new DeviceRun(device, _queue, host) { Arena = _arena.At(0), Request = _request.At(0), Slot = slot => _slots.At(_slotOffsets[slot]) };
+            _arena = first?._arena ?? Made(context.Allocate(layout.ArenaBytes));
+            _request = Made(context.Allocate(layout.RequestBytes));
+            _steps = Made(context.Allocate(layout.StepBytes));
+            _slots = Made(context.Allocate(layout.SlotBytes));
+            _run = new DeviceRun(device, _queue, layout, host) { Arena = _arena.At(0), Request = _request.At(0), Slots = _slots.At(0) };
             foreach (InputQuantizer quantizer in plan.Quantizers.Values.SelectMany(q => q))
             {
                 _run.Place(quantizer, (long)_quantizerRow * sizeof(float));
@@ -146,7 +138,17 @@ internal sealed unsafe class DevicePlan : IDisposable
     public QueueStatistics Statistics => _queue.Statistics;
 
     /// <summary>Times of kernels since the last call, if the device profiles.</summary>
-    public IReadOnlyList<KernelTime> TakeKernelTimes() => _queue.TakeKernelTimes();
+    public IReadOnlyList<KernelTime> TakeKernelTimes()
+    {
+        try
+        {
+            return _queue.TakeKernelTimes();
+        }
+        catch (OpenClException e)
+        {
+            throw ComputeDevice.Failure(_device.Properties, e);
+        }
+    }
 
     /// <summary>Steps that run on the processor, and why.</summary>
     public static IReadOnlyList<HostStep> HostSteps(ExecutionPlan plan) =>
@@ -158,19 +160,15 @@ internal sealed unsafe class DevicePlan : IDisposable
     /// <summary>The step's form for a device, or null if it runs on the processor.</summary>
     public static IDeviceStep? OnDevice(PlanStep step) => step is IDeviceStep { Refusal: null } form ? form : null;
 
-    /// <summary>Bytes of the plan on a device, but for weights and tables, for a loop of so many steps.</summary>
-    public static long EstimateBytes(ExecutionPlan plan, int steps) =>
-        plan.ArenaBytes + plan.RequestBytes + (plan.StepBytes * Math.Max(steps, 1)) + (plan.Inputs.Values.Concat(plan.Outputs.Values).Sum(node => node.Shape.Elements) * sizeof(float));
-
     /// <summary>The same plan with memory of its own for a request, over the same arena.</summary>
-    public DevicePlan Twin(PlanContext host) => new(_plan, _device, host, this);
+    public DevicePlan Twin(PlanContext host) => new(_plan, _device, _layout, host, _order is not null, this);
 
     /// <summary>Makes room for a loop, and brings the parameters of all quantizers for all steps.</summary>
     public void BeginRequest(int steps)
     {
         try
         {
-            Grow(ref _steps, _plan.StepBytes * steps);
+            Grow(ref _steps, _layout.StepBytes * steps);
             Grow(ref _quantizers, (long)_quantizerRow * steps * sizeof(float));
             float[] rows = new float[_quantizerRow * steps];
             for (int step = 0; step < steps; step++)
@@ -195,7 +193,7 @@ internal sealed unsafe class DevicePlan : IDisposable
     /// <summary>Runs a phase and sleeps until it is done. Cancellation takes effect after what is already under way.</summary>
     public void Run(PlanPhase phase, int step, CancellationToken cancellationToken)
     {
-        _run.Step = _steps.At(step * _plan.StepBytes);
+        _run.Step = _steps.At(step * _layout.StepBytes);
         _run.Quantizers = _quantizers.At((long)step * _quantizerRow * sizeof(float));
         PlanStep[] steps = _plan.Steps[phase];
         bool drained = false;
@@ -205,6 +203,7 @@ internal sealed unsafe class DevicePlan : IDisposable
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 long start = _host.Profile ? Stopwatch.GetTimestamp() : 0;
+                if (_order is not null) _queue.Begin(i, _order.After(phase, i));
                 if (OnDevice(steps[i]) is { } form) form.Enqueue(_run);
                 else RunOnHost(steps[i], i);
                 if (!_host.Profile) continue;
@@ -248,13 +247,20 @@ internal sealed unsafe class DevicePlan : IDisposable
 
     private void RunOnHost(PlanStep step, int index)
     {
+        _queue.Wait();
         Region[] regions = [.. step.Regions.Select(r => r.Root).Distinct()];
         // What the step itself writes first needs not be brought.
-        foreach (Region region in regions.Where(r => r.Kind != RegionKind.Arena || r.First < index)) _queue.Read(_run.Bytes(region), _host.Bytes(region), region.Bytes);
-        _queue.Wait();
+        foreach (Region region in regions.Where(r => r.Kind != RegionKind.Arena || r.First < index))
+        {
+            ValueStorage stored = _layout.Of(region);
+            Span<float> numbers = Numbers(region);
+            stored.Numbers(_queue.Download<byte>(_run.Bytes(region), numbers.Length * stored.Bytes())).CopyTo(numbers);
+        }
+
         step.Run(_host);
-        foreach (Region region in regions) _queue.Write(_run.Bytes(region), _host.Bytes(region), region.Bytes);
-        _queue.Wait();
+        foreach (Region region in regions) _queue.Upload<byte>(_run.Bytes(region), _layout.Of(region).Stored(Numbers(region)));
+
+        Span<float> Numbers(Region region) => new(_host.Bytes(region), (int)((region.Content + sizeof(float) - 1) / sizeof(float)));
     }
 
     private void Drain()

@@ -5,7 +5,7 @@ using LowBitDiffusion.Kernels.OpenCL.Families;
 namespace LowBitDiffusion.Execution.Devices;
 
 /// <summary>What steps need to hand their work to a device: the queue, and where everything is during the current step of the loop.</summary>
-internal sealed class DeviceRun(ComputeDevice device, DeviceQueue queue, PlanContext host)
+internal sealed class DeviceRun(ComputeDevice device, DeviceQueue queue, DeviceLayout layout, PlanContext host)
 {
     private readonly Dictionary<InputQuantizer, long> _quantizers = [];
 
@@ -17,6 +17,9 @@ internal sealed class DeviceRun(ComputeDevice device, DeviceQueue queue, PlanCon
 
     /// <summary>The caller's memory, and who watches the run.</summary>
     public PlanContext Host => host;
+
+    /// <summary>What lies where.</summary>
+    public DeviceLayout Layout => layout;
 
     /// <summary>Where <see cref="RegionKind.Arena"/> begins.</summary>
     public DeviceSlice Arena { get; set; }
@@ -30,8 +33,8 @@ internal sealed class DeviceRun(ComputeDevice device, DeviceQueue queue, PlanCon
     /// <summary>Parameters of all input quantizers for the current step of the loop.</summary>
     public DeviceSlice Quantizers { get; set; }
 
-    /// <summary>Room for an input or output in the caller's layout.</summary>
-    public Func<int, DeviceSlice> Slot { get; set; } = _ => default;
+    /// <summary>Where inputs and outputs in the caller's layout begin.</summary>
+    public DeviceSlice Slots { get; set; }
 
     /// <summary>Says where a quantizer's parameters are among <see cref="Quantizers"/>, in bytes.</summary>
     public void Place(InputQuantizer quantizer, long offset) => _quantizers[quantizer] = offset;
@@ -42,20 +45,25 @@ internal sealed class DeviceRun(ComputeDevice device, DeviceQueue queue, PlanCon
     /// <summary>1/(d·s) of each channel where a quantizer has them, or nowhere.</summary>
     public DeviceSlice ChannelInverse(InputQuantizer quantizer) => quantizer.HasChannelScales ? Quantizer(quantizer).Skip(InputQuantizer.RangeNumbers * sizeof(float)) : default;
 
+    /// <summary>Room for an input or output in the caller's layout.</summary>
+    public DeviceSlice Slot(int slot) => Slots.Skip(layout.Slot(slot));
+
     /// <summary>The first byte of a region.</summary>
     public DeviceSlice Bytes(Region region)
     {
-        Region root = region.Root;
-        DeviceSlice origin = root.Kind switch { RegionKind.Arena => Arena, RegionKind.Request => Request, _ => Step };
-        return origin.Skip(root.Offset);
+        DeviceSlice origin = region.Root.Kind switch { RegionKind.Arena => Arena, RegionKind.Request => Request, _ => Step };
+        return origin.Skip(layout.Offset(region));
     }
 
-    /// <summary>The first float of a value.</summary>
-    public DeviceSlice Floats(in Storage storage) => Bytes(storage.Region).Skip((long)storage.Offset * sizeof(float));
+    /// <summary>A number of a region of values.</summary>
+    public DeviceSlice Values(Region region, int offset) => Bytes(region).Skip((long)offset * layout.Of(region).Bytes());
+
+    /// <summary>The first number of a value.</summary>
+    public DeviceSlice Values(in Storage storage) => Values(storage.Region, storage.Offset);
 
     /// <summary>The rows of a value.</summary>
-    public DeviceRows Rows(in Storage storage) => new(Floats(storage), storage.Stride, storage.Channels);
+    public DeviceRows Rows(in Storage storage) => new(Values(storage), storage.Stride, storage.Channels);
 
     /// <summary>One row per image; a single one serves all.</summary>
-    public DeviceRows ImageRows(in Storage? vector) => vector is { } v ? new(Floats(v), v.Rows == 1 ? 0 : v.Stride, v.Channels) : default;
+    public DeviceRows ImageRows(in Storage? vector) => vector is { } v ? new(Values(v), v.Rows == 1 ? 0 : v.Stride, v.Channels) : default;
 }

@@ -13,9 +13,11 @@ internal sealed unsafe partial class InputStep : IDeviceStep
 {
     void IDeviceStep.Enqueue(DeviceRun run)
     {
-        DeviceSlice given = shape.Rank == 4 ? run.Slot(slot) : run.Floats(destination);
+        bool direct = IsCopied && run.Layout.Of(destination.Region) == ValueStorage.Single;
+        DeviceSlice given = direct ? run.Values(destination) : run.Slot(slot);
         run.Queue.Write(given, run.Host.Slots[slot], shape.Elements * sizeof(float));
-        if (shape.Rank == 4) DeviceElements.ToRows(run.Queue, new RowShape(shape[0], shape.Positions, shape.Channels), given, run.Rows(destination));
+        if (!IsCopied) DeviceElements.ToRows(run.Queue, new RowShape(shape[0], shape.Positions, shape.Channels), given, run.Rows(destination));
+        else if (!direct) DeviceElements.ToValues(run.Queue, new RowShape(1, destination.Rows, destination.Channels), new DeviceRows(given, destination.Channels, destination.Channels), run.Rows(destination));
     }
 }
 
@@ -23,10 +25,14 @@ internal sealed unsafe partial class OutputStep : IDeviceStep
 {
     void IDeviceStep.Enqueue(DeviceRun run)
     {
+        bool pixels = run.Host.OutputsPixels;
         DeviceSlice given = run.Slot(slot);
-        if (shape.Rank == 4) DeviceElements.ToPlanes(run.Queue, new RowShape(shape[0], shape.Positions, shape.Channels), run.Rows(source), given);
-        else DeviceElements.Copy(run.Queue, new RowShape(1, source.Rows, source.Channels), run.Rows(source), new DeviceRows(given, source.Channels, source.Channels));
-        run.Queue.Read(given, run.Host.Slots[slot], shape.Elements * sizeof(float));
+        DeviceRows from = run.Rows(source), dense = new(given, source.Channels, source.Channels);
+        RowShape rows = shape.Rank == 4 ? new(shape[0], shape.Positions, shape.Channels) : new(1, source.Rows, source.Channels);
+        if (pixels) DeviceElements.ToPixels(run.Queue, rows, from, dense);
+        else if (shape.Rank == 4) DeviceElements.ToPlanes(run.Queue, rows, from, given);
+        else DeviceElements.ToFloats(run.Queue, rows, from, dense);
+        run.Queue.Read(given, run.Host.Slots[slot], shape.Elements * (pixels ? sizeof(byte) : sizeof(float)));
     }
 }
 
@@ -35,7 +41,9 @@ internal sealed partial class ObserveStep : IDeviceStep
     void IDeviceStep.Enqueue(DeviceRun run)
     {
         if (run.Host.Observer is not { } observer) return;
-        float[] rows = run.Queue.Download<float>(run.Floats(source), (source.Rows - 1) * source.Stride + source.Channels), dense = source.IsDense ? rows : new float[source.Rows * source.Channels];
+        ValueStorage stored = run.Layout.Of(source.Region);
+        float[] rows = stored.Numbers(run.Queue.Download<byte>(run.Values(source), stored.Bytes() * ((source.Rows - 1) * source.Stride + source.Channels)));
+        float[] dense = source.IsDense ? rows : new float[source.Rows * source.Channels];
         for (int row = 0; row < source.Rows && !source.IsDense; row++) rows.AsSpan(row * source.Stride, source.Channels).CopyTo(dense.AsSpan(row * source.Channels));
         observer(node, dense);
     }
@@ -44,7 +52,7 @@ internal sealed partial class ObserveStep : IDeviceStep
 internal sealed partial class CopyStep : IDeviceStep
 {
     void IDeviceStep.Enqueue(DeviceRun run) =>
-        DeviceElements.Copy(run.Queue, new RowShape(1, source.Rows, source.Channels), run.Rows(source), new DeviceRows(run.Floats(destination), source.Channels, source.Channels));
+        DeviceElements.Copy(run.Queue, new RowShape(1, source.Rows, source.Channels), run.Rows(source), new DeviceRows(run.Values(destination), source.Channels, source.Channels));
 }
 
 internal sealed partial class ElementStep : IDeviceStep
@@ -73,8 +81,6 @@ internal sealed partial class ElementStep : IDeviceStep
 /// <summary>A device's.</summary>
 internal readonly struct ElementsOnDevice(DeviceRun run, DeviceRows table) : IElementKernels<DeviceRows>
 {
-    public DeviceRows Table => table;
-
     public DeviceRows Rows(in Storage storage) => run.Rows(storage);
 
     public DeviceRows Repeated(DeviceRows row) => row with { Stride = 0 };
@@ -89,7 +95,7 @@ internal readonly struct ElementsOnDevice(DeviceRun run, DeviceRows table) : IEl
 
     public void Clamp(in RowShape shape, DeviceRows x, float minimum, float maximum, DeviceRows output) => DeviceElements.Clamp(run.Queue, shape, x, minimum, maximum, output);
 
-    public void Copy(in RowShape shape, DeviceRows x, DeviceRows output) => DeviceElements.Copy(run.Queue, shape, x, output);
+    public void CopyTable(in RowShape shape, DeviceRows output) => DeviceElements.ToValues(run.Queue, shape, table, output);
 
     public void Geglu(in RowShape shape, DeviceRows x, DeviceRows output) => DeviceElements.Geglu(run.Queue, shape, x, output);
 

@@ -22,7 +22,7 @@ internal sealed partial class FloatMatrixStep : IDeviceStep
     void IDeviceStep.Tune(DeviceRun run, DeviceQueue queue, TileTuner tuner, CancellationToken cancellationToken) =>
         tuner.Choose(queue, _onDevice, InputOnDevice(run), DeviceForms.Bind(Epilogue, run, _biasOnDevice), cancellationToken);
 
-    private DeviceSlice InputOnDevice(DeviceRun run) => run.Bytes(Input).Skip((long)offset * sizeof(float));
+    private DeviceSlice InputOnDevice(DeviceRun run) => run.Values(Input, offset);
 }
 
 internal sealed partial class QuantizedMatrixStep : IDeviceStep
@@ -50,10 +50,10 @@ internal sealed partial class StageStep : IDeviceStep
         Storage? second = sources.Length == 2 ? sources[1] : null;
         DeviceStaging job = new()
         {
-            First = run.Floats(sources[0]),
+            First = run.Values(sources[0]),
             FirstChannels = sources[0].Channels,
             FirstStride = sources[0].Stride,
-            Second = second is { } s ? run.Floats(s) : default,
+            Second = second is { } s ? run.Values(s) : default,
             SecondChannels = second?.Channels ?? 0,
             SecondStride = second?.Stride ?? 0,
             Batch = expression.Batch,
@@ -142,7 +142,7 @@ internal sealed partial class AttentionStep : IDeviceStep
             Key = run.Rows(inputs[1]),
             Value = run.Rows(inputs[2]),
             Output = run.Rows(output),
-            Mask = inputs.Length > 3 ? run.Floats(inputs[3]) : default,
+            Mask = inputs.Length > 3 ? run.Values(inputs[3]) : default,
             MaskStride = inputs.Length > 3 && inputs[3].Rows > 1 ? inputs[3].Stride : 0,
             Batch = shape.Batch,
             Heads = shape.Heads,
@@ -166,12 +166,12 @@ internal static class DeviceForms
     {
         Kernels.OpenCL.Families.MatrixEpilogue bound = new(
             bias,
-            epilogue.ImageVector is { } vector ? run.Floats(vector) : default,
+            epilogue.ImageVector is { } vector ? run.Values(vector) : default,
             epilogue.ImageVector is { } rows && !epilogue.VectorIsShared ? rows.Stride : 0,
-            epilogue.Residual is { } residual ? run.Floats(residual) : default,
+            epilogue.Residual is { } residual ? run.Values(residual) : default,
             epilogue.Residual?.Stride ?? 0,
             epilogue.OutputScale,
-            epilogue.Codes is { } codes ? run.Bytes(codes.Region) : run.Floats(epilogue.Output!.Value),
+            epilogue.Codes is { } codes ? run.Bytes(codes.Region) : run.Values(epilogue.Output!.Value),
             epilogue.Codes?.Channels ?? epilogue.Output!.Value.Stride)
         { Gated = epilogue.Gated };
         return epilogue.Codes?.Quantizer is not { } quantizer ? bound : bound with

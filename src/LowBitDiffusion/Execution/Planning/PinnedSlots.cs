@@ -8,7 +8,7 @@ internal sealed unsafe class PinnedSlots(SlotTable slots, string[] names) : IDis
     private readonly List<GCHandle> _handles = [];
 
     /// <summary>Puts an array into the slot of an input or, with <paramref name="last"/>, of the output of the same name.</summary>
-    public void Pin(string name, float[] values, bool last = false)
+    public void Pin(string name, Array values, bool last = false)
     {
         GCHandle handle = GCHandle.Alloc(values, GCHandleType.Pinned);
         _handles.Add(handle);

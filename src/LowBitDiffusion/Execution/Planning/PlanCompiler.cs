@@ -18,7 +18,6 @@ internal sealed class PlanCompiler
     private readonly Dictionary<PlanPhase, InputQuantizer[]> _quantizers = [];
     private readonly HashSet<Node> _crossing = [];
     private readonly HashSet<Node> _codesOnly = [];
-    private readonly List<Region> _regions = [];
     private readonly string[] _slots;
     private readonly int _threads;
 
@@ -48,21 +47,16 @@ internal sealed class PlanCompiler
     {
         FindCrossing();
         foreach (PlanPhase phase in Enum.GetValues<PlanPhase>()) CompilePhase(phase);
-        long arena = 0;
-        foreach (PlanPhase phase in Enum.GetValues<PlanPhase>())
-        {
-            MergeResiduals(_steps[phase]);
-            IEnumerable<Region> mine = _steps[phase].SelectMany(s => s.Regions).Select(r => r.Root).Where(r => r.Kind == RegionKind.Arena).Distinct();
-            arena = Math.Max(arena, ArenaLayout.Assign(mine));
-        }
-
+        foreach (PlanStep[] steps in _steps.Values) MergeResiduals(steps);
+        MemoryLayout layout = new(_steps.Values, region => region.Bytes);
+        foreach ((Region region, long offset) in layout.Offsets) region.Offset = offset;
         return new ExecutionPlan
         {
             Steps = _steps,
             Quantizers = _quantizers,
-            ArenaBytes = arena,
-            RequestBytes = LayOutInSequence(RegionKind.Request),
-            StepBytes = LayOutInSequence(RegionKind.Step),
+            ArenaBytes = layout.ArenaBytes,
+            RequestBytes = layout.RequestBytes,
+            StepBytes = layout.StepBytes,
             Inputs = _graph.Inputs,
             Outputs = _graph.Outputs,
         };
@@ -137,7 +131,7 @@ internal sealed class PlanCompiler
                 break;
             case AttentionOp:
                 AttentionPrecision precision = _model.AttentionOf(node);
-                Region scratch = NewRegion(RegionKind.Arena, AttentionStep.ScratchBytes(node, precision, _threads));
+                Region scratch = new(RegionKind.Arena, AttentionStep.ScratchBytes(node, precision, _threads));
                 Append(new AttentionStep(node, precision, [.. node.Inputs.Select(i => _storage[i])], Store(node), scratch) { Name = node.ToString() });
                 break;
             default:
@@ -223,7 +217,7 @@ internal sealed class PlanCompiler
             if (!quantizer.Matches(module)) return null;
         }
 
-        Region region = NewRegion(RegionKind.Arena, result.Shape.Elements);
+        Region region = new(RegionKind.Arena, result.Shape.Elements);
         foreach (Node input in layers.Select(layer => layer.Inputs[0]).Distinct()) _staged.Add((input, default, quantizer, region));
         _codesOnly.Add(result);
         return new CodeOutput(region, result.Shape.Channels, activation, quantizer!);
@@ -240,7 +234,7 @@ internal sealed class PlanCompiler
 
         InputQuantizer? quantizer = module is null ? null : new InputQuantizer(module);
         long elements = (long)expression.Batch * (expression.OutHeight + padding.Top + padding.Bottom) * (expression.OutWidth + padding.Left + padding.Right) * expression.Channels;
-        Region region = NewRegion(RegionKind.Arena, elements * (quantizer is null ? sizeof(float) : sizeof(byte)));
+        Region region = new(RegionKind.Arena, elements * (quantizer is null ? sizeof(float) : sizeof(byte)), holdsValue: quantizer is null);
         EmitStage(expression, name, padding, quantizer, region);
         _staged.Add((input, padding, quantizer, region));
         return (region, quantizer);
@@ -256,7 +250,7 @@ internal sealed class PlanCompiler
             (Node, Node?) key = (expression.Norm ?? expression.Modulation!, expression.Modulation);
             if (!_folds.TryGetValue(key, out fold))
             {
-                fold = new NormFold(expression, bytes => NewRegion(RegionKind.Arena, bytes));
+                fold = new NormFold(expression, bytes => new Region(RegionKind.Arena, bytes));
                 Append(new NormStep(expression, sources, scale, shift, fold) { Name = (expression.Norm?.Op as ModuleOp)?.Module ?? name });
                 _folds.Add(key, fold);
             }
@@ -271,16 +265,9 @@ internal sealed class PlanCompiler
         int channels = shape.Rank == 1 ? 1 : shape.Channels;
         int rows = (int)(shape.Elements / channels);
         RegionKind kind = !_crossing.Contains(node) ? RegionKind.Arena : _phase == PlanPhase.Request ? RegionKind.Request : RegionKind.Step;
-        Storage storage = new(NewRegion(kind, shape.Elements * sizeof(float)), rows, channels, channels, 0);
+        Storage storage = new(new Region(kind, shape.Elements * sizeof(float), holdsValue: true), rows, channels, channels, 0);
         _storage.Add(node, storage);
         return storage;
-    }
-
-    private Region NewRegion(RegionKind kind, long bytes)
-    {
-        Region region = new(kind, bytes);
-        _regions.Add(region);
-        return region;
     }
 
     private void Append(PlanStep step)
@@ -298,17 +285,5 @@ internal sealed class PlanCompiler
             Region from = residual.Region.Root, to = output.Region;
             if (from.Kind == RegionKind.Arena && to.Kind == RegionKind.Arena && from.Last == i && to.First == i && from.Bytes == to.Bytes) to.MergeInto(from);
         }
-    }
-
-    private long LayOutInSequence(RegionKind kind)
-    {
-        long total = 0;
-        foreach (Region region in _regions.Where(r => r.Kind == kind))
-        {
-            region.Offset = total;
-            total += region.Bytes;
-        }
-
-        return total;
     }
 }

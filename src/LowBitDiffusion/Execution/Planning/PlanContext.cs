@@ -24,6 +24,9 @@ internal sealed unsafe class PlanContext(WorkerPool pool, int slots)
     /// <summary>The caller's memory: one place per input and output of the plan.</summary>
     public SlotTable Slots { get; } = new(slots);
 
+    /// <summary>Whether outputs are handed back as the bytes of pictures, <c>[N, H, W, C]</c>, not as floats.</summary>
+    public bool OutputsPixels { get; set; }
+
     /// <summary>Watches observed nodes, or null.</summary>
     public NodeObserver? Observer { get; set; }
 

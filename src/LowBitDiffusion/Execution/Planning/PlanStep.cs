@@ -12,8 +12,14 @@ internal abstract class PlanStep
     /// <summary>Multiply-accumulates of one call.</summary>
     public virtual long Macs => 0;
 
-    /// <summary>Regions that the step reads or writes.</summary>
-    public abstract IEnumerable<Region> Regions { get; }
+    /// <summary>Regions that the step reads.</summary>
+    public abstract IEnumerable<Region> Reads { get; }
+
+    /// <summary>Regions that the step writes, scratch included.</summary>
+    public abstract IEnumerable<Region> Writes { get; }
+
+    /// <summary>Both.</summary>
+    public IEnumerable<Region> Regions => Reads.Concat(Writes);
 
     /// <summary>Fetches the weights that the step reads; before this a step only knows their sizes.</summary>
     public virtual void Load(PackedModel model)

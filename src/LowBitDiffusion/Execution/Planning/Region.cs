@@ -12,15 +12,27 @@ internal enum RegionKind
 }
 
 /// <summary>A piece of memory that steps write and read, and when.</summary>
-internal sealed class Region(RegionKind kind, long bytes)
+/// <param name="kind">Where it lives.</param>
+/// <param name="bytes">Bytes of its content.</param>
+/// <param name="holdsValue">Whether its content is a value's floats, which a device may keep as float16.</param>
+internal sealed class Region(RegionKind kind, long bytes, bool holdsValue = false)
 {
     private Region? _alias;
 
     /// <summary>Where it lives.</summary>
     public RegionKind Kind { get; } = kind;
 
+    /// <summary>Bytes of its content.</summary>
+    public long Content => bytes;
+
+    /// <summary>Whether its content is a value's floats.</summary>
+    public bool HoldsValue => holdsValue;
+
     /// <summary>Its length, a multiple of 64, including room for vectors that read over its end.</summary>
-    public long Bytes { get; } = (bytes + 64 + 63) / 64 * 64;
+    public long Bytes { get; } = Padded(bytes);
+
+    /// <summary>Its length where values are kept as float16.</summary>
+    public long HalfBytes => Padded(bytes / 2);
 
     /// <summary>Index of the first step that touches it.</summary>
     public int First { get; private set; } = int.MaxValue;
@@ -48,30 +60,6 @@ internal sealed class Region(RegionKind kind, long bytes)
         _alias.Touch(First);
         _alias.Touch(Last);
     }
-}
 
-/// <summary>Lays regions out in one block so that those alive at the same time do not overlap.</summary>
-internal static class ArenaLayout
-{
-    /// <summary>Sets every offset, largest first, each at the lowest place that is free during its life. Returns the block's length in bytes.</summary>
-    public static long Assign(IEnumerable<Region> regions)
-    {
-        List<Region> placed = [];
-        long total = 0;
-        foreach (Region region in regions.OrderByDescending(r => r.Bytes).ThenBy(r => r.First))
-        {
-            long offset = 0;
-            foreach (Region other in placed.Where(o => o.First <= region.Last && region.First <= o.Last).OrderBy(o => o.Offset))
-            {
-                if (offset + region.Bytes <= other.Offset) break;
-                offset = Math.Max(offset, other.Offset + other.Bytes);
-            }
-
-            region.Offset = offset;
-            placed.Add(region);
-            total = Math.Max(total, offset + region.Bytes);
-        }
-
-        return total;
-    }
+    private static long Padded(long bytes) => (bytes + 64 + 63) / 64 * 64;
 }

@@ -14,7 +14,9 @@ internal sealed unsafe partial class AttentionStep(Node node, AttentionPrecision
 
     public override long Macs => (long)node.Shape[0] * node.Shape[1] * inputs[1].Rows / node.Shape[0] * (inputs[0].Channels + inputs[2].Channels);
 
-    public override IEnumerable<Region> Regions => [.. inputs.Select(i => i.Region), output.Region, scratch];
+    public override IEnumerable<Region> Reads => inputs.Select(i => i.Region);
+
+    public override IEnumerable<Region> Writes => [output.Region, scratch];
 
     /// <summary>Bytes of scratch that the kernel needs.</summary>
     public static long ScratchBytes(Node node, AttentionPrecision precision, int threads) => precision switch

@@ -10,9 +10,6 @@ internal interface IElementKernels<TRows>
     /// <summary>The rows of a value.</summary>
     TRows Rows(in Storage storage);
 
-    /// <summary>The step's own table, as dense rows.</summary>
-    TRows Table { get; }
-
     /// <summary>One row for all.</summary>
     TRows Repeated(TRows row);
 
@@ -31,8 +28,8 @@ internal interface IElementKernels<TRows>
     /// <summary>x between two bounds.</summary>
     void Clamp(in RowShape shape, TRows x, float minimum, float maximum, TRows output);
 
-    /// <summary>The rows themselves.</summary>
-    void Copy(in RowShape shape, TRows x, TRows output);
+    /// <summary>The rows of the step's own table.</summary>
+    void CopyTable(in RowShape shape, TRows output);
 
     /// <summary>First half of a row times GELU of its second half.</summary>
     void Geglu(in RowShape shape, TRows x, TRows output);
@@ -45,10 +42,8 @@ internal interface IElementKernels<TRows>
 }
 
 /// <summary>The processor's.</summary>
-internal readonly unsafe struct HostElements(PlanContext context, float* table, int tableChannels) : IElementKernels<RowView>
+internal readonly unsafe struct HostElements(PlanContext context, float* table) : IElementKernels<RowView>
 {
-    public RowView Table => new(table, tableChannels);
-
     public RowView Rows(in Storage storage) => context.View(storage);
 
     public RowView Repeated(RowView row) => new(row.Data, 0);
@@ -70,11 +65,7 @@ internal readonly unsafe struct HostElements(PlanContext context, float* table, 
         }
     }
 
-    public void Copy(in RowShape shape, RowView x, RowView output)
-    {
-        long bytes = shape.Channels * sizeof(float);
-        for (int row = 0; row < shape.Rows; row++) Buffer.MemoryCopy(x.Row(row), output.Row(row), bytes, bytes);
-    }
+    public void CopyTable(in RowShape shape, RowView output) => Layout.Copy(context.Pool, shape, new RowView(table, shape.Channels), output);
 
     public void Geglu(in RowShape shape, RowView x, RowView output) => Activations.Geglu(context.Pool, shape, x, output);
 

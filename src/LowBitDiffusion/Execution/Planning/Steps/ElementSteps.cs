@@ -16,7 +16,9 @@ internal sealed unsafe partial class ElementStep : PlanStep
 
     public override string Kind => _node.Op.GetType().Name.Replace("Op", "", StringComparison.Ordinal).ToLowerInvariant();
 
-    public override IEnumerable<Region> Regions => [.. _inputs.Select(i => i.Region), _output.Region];
+    public override IEnumerable<Region> Reads => _inputs.Select(i => i.Region);
+
+    public override IEnumerable<Region> Writes => [_output.Region];
 
     public override void Load(PackedModel model) => _table = _node.Op switch
     {
@@ -49,7 +51,7 @@ internal sealed unsafe partial class ElementStep : PlanStep
                 Gather(op, x.Data, output);
                 break;
             default:
-                Apply<HostElements, RowView>(new HostElements(context, _table, _output.Channels));
+                Apply<HostElements, RowView>(new HostElements(context, _table));
                 break;
         }
     }
@@ -91,7 +93,7 @@ internal sealed unsafe partial class ElementStep : PlanStep
                 kernels.Unpatchify(rows, op.Patch, shape[2], shape[3], x, output);
                 break;
             case ParameterOp or ConstantOp:
-                kernels.Copy(rows, kernels.Table, output);
+                kernels.CopyTable(rows, output);
                 break;
             default:
                 throw new InvalidOperationException($"no kernel for {_node}");

@@ -78,7 +78,9 @@ internal abstract class MatrixStep(MatrixOp op, ConvGeometry geometry, Region in
 
     public override long Macs => (long)Geometry.Rows * Geometry.Depth * Geometry.OutChannels;
 
-    public override IEnumerable<Region> Regions => [Input, .. Of(Epilogue.ImageVector, Epilogue.Residual, Epilogue.Output), .. Epilogue.Codes is { } codes ? [codes.Region] : Array.Empty<Region>()];
+    public override IEnumerable<Region> Reads => [Input, .. Of(Epilogue.ImageVector, Epilogue.Residual)];
+
+    public override IEnumerable<Region> Writes => Epilogue.Codes is { } codes ? [codes.Region] : Of(Epilogue.Output);
 
     /// <summary>The first word of <see cref="PlanStep.Kind"/>.</summary>
     protected string Family { get; } = op is Conv2dOp ? "conv" : "linear";

@@ -78,7 +78,9 @@ internal sealed unsafe partial class NormStep(StageExpression expression, Storag
 
     public override string Kind => "norm";
 
-    public override IEnumerable<Region> Regions => [.. sources.Select(s => s.Region), .. Of(scaleVector, shiftVector), fold.Region];
+    public override IEnumerable<Region> Reads => [.. sources.Select(s => s.Region), .. Of(scaleVector, shiftVector)];
+
+    public override IEnumerable<Region> Writes => [fold.Region];
 
     public override void Load(PackedModel model)
     {

@@ -10,7 +10,9 @@ internal sealed unsafe partial class StageStep(
 {
     public override string Kind => quantizer is null ? "stage f32" : "stage u8";
 
-    public override IEnumerable<Region> Regions => [.. sources.Select(s => s.Region), .. fold is null ? [] : new[] { fold.Region }, destination];
+    public override IEnumerable<Region> Reads => [.. sources.Select(s => s.Region), .. fold is null ? [] : new[] { fold.Region }];
+
+    public override IEnumerable<Region> Writes => [destination];
 
     public override void Run(PlanContext context)
     {
