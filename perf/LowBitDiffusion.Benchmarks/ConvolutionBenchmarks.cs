@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using BenchmarkDotNet.Attributes;
 using BenchmarkDotNet.Configs;
 using BenchmarkDotNet.Reports;
@@ -47,7 +48,7 @@ public sealed record ConvolutionShape(string Name, ConvGeometry Geometry)
 
 /// <summary>
 /// Quantized convolutions by instruction set, width of weights and threads. There are many: choose with a filter such as
-/// <c>--filter '*WeightBits: 4, Threads: 2, Shape: SD 1.5*Avx512Vnni*'</c>.
+/// <c>--filter '*WeightBits: 4, GroupChannels: 0, Threads: 2, Shape: SD 1.5*Avx512Vnni*'</c>.
 /// </summary>
 [Config(typeof(Settings))]
 public unsafe class ConvolutionBenchmarks
@@ -56,6 +57,8 @@ public unsafe class ConvolutionBenchmarks
     private QuantizedConvKernel _kernel = null!;
     private ConvWalk _walk = null!;
     private PackedWeights _weights = null!;
+    private float[] _scales = [];
+    private byte[] _zeroPoints = [];
     private NativeBuffer _input = null!;
     private NativeBuffer _output = null!;
 
@@ -70,6 +73,10 @@ public unsafe class ConvolutionBenchmarks
     /// <summary>Bits of the weights.</summary>
     [Params(8, 4)]
     public int WeightBits { get; set; }
+
+    /// <summary>Input channels with scales of their own; 0 for one scale for each output channel.</summary>
+    [Params(0, 32, 64, 128)]
+    public int GroupChannels { get; set; }
 
     /// <summary>Threads.</summary>
     [Params(1, 2)]
@@ -88,11 +95,17 @@ public unsafe class ConvolutionBenchmarks
         int largest = (1 << (WeightBits - 1)) - 1;
         sbyte[] codes = new sbyte[geometry.OutChannels * geometry.Depth];
         for (int i = 0; i < codes.Length; i++) codes[i] = (sbyte)random.Next(-largest, largest + 1);
-        float[] scales = new float[geometry.OutChannels];
+        int group = GroupChannels == 0 ? geometry.Channels : GroupChannels;
+        KernelSegment[] segments = [.. Enumerable.Range(0, (geometry.Channels + group - 1) / group).Select(s => new KernelSegment(s * group, Math.Min(group, geometry.Channels - (s * group))))];
+        float[] scales = new float[segments.Length * geometry.OutChannels];
         scales.AsSpan().Fill(0.01f);
+        _scales = GC.AllocateArray<float>(segments.Length, pinned: true);
+        _scales.AsSpan().Fill(0.01f);
+        _zeroPoints = GC.AllocateArray<byte>(segments.Length, pinned: true);
+        _zeroPoints.AsSpan().Fill(128);
         _pool = new WorkerPool(Threads);
         _kernel = KernelTable.For(Set).QuantizedConv;
-        _weights = _kernel.Pack(codes, new ConvWeightShape(geometry.OutChannels, geometry.Channels, geometry.KernelHeight, geometry.KernelWidth), [], scales);
+        _weights = _kernel.Pack(codes, new ConvWeightShape(geometry.OutChannels, geometry.Channels, geometry.KernelHeight, geometry.KernelWidth), segments, scales);
         _input = new NativeBuffer((nuint)geometry.InputLength);
         random.NextBytes(new Span<byte>(_input.Pointer, (int)_input.Length));
         _output = new NativeBuffer((nuint)geometry.Rows * (nuint)geometry.OutChannels * sizeof(float));
@@ -101,15 +114,13 @@ public unsafe class ConvolutionBenchmarks
     [Benchmark]
     public void Run()
     {
-        float scale = 0.01f;
-        byte zeroPoint = 128;
         QuantizedConvArguments arguments = new()
         {
             Walk = _walk,
             Weights = _weights,
             Input = _input.Pointer,
-            InputScales = &scale,
-            InputZeroPoints = &zeroPoint,
+            InputScales = (float*)Marshal.UnsafeAddrOfPinnedArrayElement(_scales, 0),
+            InputZeroPoints = (byte*)Marshal.UnsafeAddrOfPinnedArrayElement(_zeroPoints, 0),
             Epilogue = new ConvEpilogue { OutputScale = 1, Output = (float*)_output.Pointer, OutputStride = Shape.Geometry.OutChannels },
         };
         _kernel.Run(_pool, arguments);

@@ -1,5 +1,5 @@
-using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Imaging;
+using LowBitDiffusion.Kernels.Attention;
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.Elementwise;
 using LowBitDiffusion.Kernels.FloatConvolution;
