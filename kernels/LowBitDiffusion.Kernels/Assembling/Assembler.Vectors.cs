@@ -89,29 +89,10 @@ internal sealed partial class Assembler
         Vector(P66, Map0F, 0xDB, target, left, right);
     }
 
-    internal void Vpsubd(Zmm target, Zmm left, Zmm right)
-    {
-        _listing?.Add($"vpsubd {target},{left},{right}");
-        Vector(P66, Map0F, 0xFA, target, left, right);
-    }
-
     internal void Vpaddb(Zmm target, Zmm left, Zmm right)
     {
         _listing?.Add($"vpaddb {target},{left},{right}");
         Vector(P66, Map0F, 0xFC, target, left, right);
-    }
-
-    /// <summary>Sixteen bytes, each extended with zeros to 32 bits.</summary>
-    internal void Vpmovzxbd(Zmm target, Address source)
-    {
-        _listing?.Add($"vpmovzxbd {target},{source}");
-        Vector(P66, Map0F38, 0x31, target, default, source, default, unit: 16);
-    }
-
-    internal void Vpmulld(Zmm target, Zmm left, Address right)
-    {
-        _listing?.Add($"vpmulld {target},{left},{right}");
-        Vector(P66, Map0F38, 0x40, target, left, right, default);
     }
 
     /// <summary>32-bit to 16-bit integers with signed saturation; in each 128 bits four of the left, then four of the right.</summary>
@@ -142,12 +123,6 @@ internal sealed partial class Assembler
         Vector(P66, Map0F38, 0x8D, target, order, source, wide: true);
     }
 
-    internal void Vpslld(Zmm target, Zmm source, int count)
-    {
-        _listing?.Add($"vpslld {target},{source},{count}");
-        Shift(6, target, source, count);
-    }
-
     internal void Vpsrld(Zmm target, Zmm source, int count)
     {
         _listing?.Add($"vpsrld {target},{source},{count}");
@@ -170,12 +145,6 @@ internal sealed partial class Assembler
     {
         _listing?.Add($"vmulps {target},{left},{right}");
         Vector(None, Map0F, 0x59, target, left, right);
-    }
-
-    internal void Vmulps(Zmm target, Zmm left, Address right)
-    {
-        _listing?.Add($"vmulps {target},{left},{right}");
-        Vector(None, Map0F, 0x59, target, left, right, default);
     }
 
     internal void Vaddps(Zmm target, Zmm left, Zmm right)

@@ -111,13 +111,6 @@ internal sealed partial class Assembler
         WriteAddress((int)target, source, displacementUnit: 1);
     }
 
-    /// <summary>A byte, extended with zeros.</summary>
-    internal void Movzx8(Gpr target, Address source)
-    {
-        _listing?.Add($"movzx {target.Name()},byte ptr {source}");
-        General(0x0F, (int)target, source, secondOpcode: 0xB6);
-    }
-
     internal void Add(Gpr target, Gpr source)
     {
         _listing?.Add($"add {target.Name()},{source.Name()}");

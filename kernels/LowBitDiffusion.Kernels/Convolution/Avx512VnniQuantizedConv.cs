@@ -1,6 +1,9 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using LowBitDiffusion.Kernels.Assembling;
 using LowBitDiffusion.Kernels.Dispatch;
+using LowBitDiffusion.Kernels.Memory;
 using LowBitDiffusion.Kernels.Threading;
 
 namespace LowBitDiffusion.Kernels.Convolution;
@@ -8,6 +11,8 @@ namespace LowBitDiffusion.Kernels.Convolution;
 /// <summary>512-bit <c>vpdpbusd</c>, for which .NET has no intrinsics: the routines of <see cref="Avx512VnniTile"/>, assembled when the kernel is made.</summary>
 internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
 {
+    private const int MaxSegmentsOnStack = 256;
+
     private readonly ExecutableMemory _code;
     private readonly int[] _entries;
 
@@ -93,7 +98,11 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
             for (int row = 0; row < TileFinish.Rows; row++) unfinishedRows[row] = row * Avx512VnniTile.PanelWidth * sizeof(float);
 
             bool joined = arguments.Weights.Plan.JoinsPixels;
-            VnniTileArguments tile = Shared();
+            int segments = arguments.Weights.Plan.Segments.Length;
+            byte* room = stackalloc byte[(Math.Min(segments, MaxSegmentsOnStack) * sizeof(VnniSegment)) + 63];
+            using NativeBuffer? more = segments > MaxSegmentsOnStack ? new NativeBuffer((nuint)segments * (nuint)sizeof(VnniSegment)) : null;
+            VnniSegment* table = more is null ? (VnniSegment*)(((nint)room + 63) & ~(nint)63) : (VnniSegment*)more.Pointer;
+            VnniTileArguments tile = Shared(table);
             for (int panel = firstPanel; panel < panelEnd; panel++)
             {
                 SetPanel(ref tile, panel);
@@ -124,34 +133,42 @@ internal sealed unsafe class Avx512VnniQuantizedConv : QuantizedConvKernel
         }
 
         /// <summary>What is the same for all tiles.</summary>
-        private VnniTileArguments Shared()
+        private VnniTileArguments Shared(VnniSegment* segments) => new()
         {
-            PackedPlan plan = arguments.Weights.Plan;
-            return new VnniTileArguments
-            {
-                // Pinned, and kept by the weights.
-                Segments = (SegmentPlan*)Unsafe.AsPointer(ref plan.Segments[0]),
-                SegmentCount = plan.Segments.Length,
-                SegmentStep = (nint)plan.PaddedChannels * sizeof(float),
-                LowestStep = plan.PaddedChannels,
-                ZeroPoints = arguments.InputZeroPoints,
-                InputScales = arguments.InputScales,
-                OutputScale = BitConverter.SingleToInt32Bits(arguments.Epilogue.OutputScale),
-            };
-        }
+            Segments = segments,
+            SegmentCount = arguments.Weights.Plan.Segments.Length,
+            OutputScale = BitConverter.SingleToInt32Bits(arguments.Epilogue.OutputScale),
+        };
 
         private void SetPanel(ref VnniTileArguments tile, int panel)
         {
             int firstChannel = panel * Avx512VnniTile.PanelWidth;
             int channels = Math.Min(Avx512VnniTile.PanelWidth, arguments.Geometry.OutChannels - firstChannel);
             tile.Codes = arguments.Weights.Codes(panel, 0);
-            tile.WeightSums = arguments.Weights.WeightSums(0) + firstChannel;
-            tile.WeightScales = arguments.Weights.Scales(0) + firstChannel;
-            tile.Lowest = arguments.Weights.FourBit ? arguments.Weights.Lowest(0) + firstChannel : null;
+            SetSegments(tile.Segments, firstChannel);
             tile.Bias = arguments.Epilogue.Bias == null ? null : arguments.Epilogue.Bias + firstChannel;
             tile.PanelOffset = (nint)firstChannel * sizeof(float);
             tile.Channels = (nint)((1L << channels) - 1);
             tile.Residual = arguments.Epilogue.Residual == null ? null : arguments.Epilogue.Residual + firstChannel;
+        }
+
+        private void SetSegments(VnniSegment* table, int firstChannel)
+        {
+            PackedWeights weights = arguments.Weights;
+            for (int s = 0; s < weights.Plan.Segments.Length; s++, table++)
+            {
+                SegmentPlan plan = weights.Plan.Segments[s];
+                (table->Start, table->PixelLength) = (plan.Start, plan.Groups * 4);
+                int* sums = weights.WeightSums(s) + firstChannel;
+                float* scales = weights.Scales(s) + firstChannel;
+                for (int c = 0; c < Avx512VnniTile.PanelWidth; c += Vector512<int>.Count)
+                {
+                    Vector512<int> correction = Avx512F.MultiplyLow(Avx512F.LoadVector512(sums + c), DotVector512.Create(arguments.InputZeroPoints[s]));
+                    Avx512F.Store(table->FirstSums + c, Avx512F.Subtract(Vector512<int>.Zero, correction));
+                    Avx512F.Store(table->Factors + c, Avx512F.Multiply(Avx512F.BroadcastScalarToVector512(Vector128.CreateScalarUnsafe(arguments.InputScales[s])), Avx512F.LoadVector512(scales + c)));
+                    if (weights.FourBit) DotVector512.Store((int*)(table->Lowest + (4 * c)), DotVector512.FourTimes(weights.Lowest(s) + firstChannel + c));
+                }
+            }
         }
 
         /// <summary>Tiles as even as can be: 13 rows are 7 + 6, not 12 + 1.</summary>

@@ -98,13 +98,6 @@ internal sealed unsafe class Avx512VnniTile
         _code.Mov(At(to), via);
     }
 
-    private void Advance(void* field, void* step, Gpr via)
-    {
-        _code.Mov(via, At(field));
-        _code.Add(via, At(step));
-        _code.Mov(At(field), via);
-    }
-
     private void ForEachSum(Action<int, int> write)
     {
         for (int row = 0; row < _rows; row++)
@@ -131,11 +124,6 @@ internal sealed unsafe class Avx512VnniTile
         _code.Bind(tile);
         Copy(&_arguments->Segments, &_arguments->Segment);
         Copy(&_arguments->SegmentCount, &_arguments->SegmentsLeft);
-        Copy(&_arguments->WeightSums, &_arguments->SegmentSums);
-        Copy(&_arguments->WeightScales, &_arguments->SegmentScales);
-        if (_nibbles) Copy(&_arguments->Lowest, &_arguments->SegmentLowest);
-        Copy(&_arguments->ZeroPoints, &_arguments->SegmentZeroPoint);
-        Copy(&_arguments->InputScales, &_arguments->SegmentInputScale);
         _code.Mov(Codes, At(&_arguments->Codes));
         WritePrefetch();
 
@@ -173,9 +161,7 @@ internal sealed unsafe class Avx512VnniTile
     private void WriteSums()
     {
         Label run = _code.NewLabel();
-        ReadSegment();
-        if (_nibbles) WriteLowest();
-        WriteFirstSums();
+        WriteSegment();
         _code.Remark("row pointers");
         _code.Mov(Offset, At(&_arguments->Rows));
         for (int row = 0; row < _rows; row++) _code.Mov(s_rows[row], new Address(Offset, row * sizeof(byte*)));
@@ -188,59 +174,28 @@ internal sealed unsafe class Avx512VnniTile
         _code.Jump(Condition.NotEqual, run);
     }
 
-    /// <summary>Lowest codes: from bytes to four equal bytes in each lane.</summary>
-    private void WriteLowest()
+    /// <summary>What the segment says: where it lies, what nibbles are distances from, and where all rows' sums start: −z·W.</summary>
+    private void WriteSegment()
     {
-        Zmm shifted = Input(0);
-        _code.Remark("lowest codes");
-        _code.Mov(Gpr.Rax, At(&_arguments->SegmentLowest));
+        VnniSegment segment;
+        _code.Remark("a segment");
+        _code.Mov(Gpr.Rax, At(&_arguments->Segment));
+        _code.Mov(Gpr.Rcx, Field(Gpr.Rax, &segment, &segment.Start));
+        _code.Mov(At(&_arguments->SegmentStart), Gpr.Rcx);
+        _code.Mov(Gpr.Rcx, Field(Gpr.Rax, &segment, &segment.PixelLength));
+        _code.Mov(At(&_arguments->PixelLength), Gpr.Rcx);
+        Copy(&_arguments->Runs, &_arguments->Run, via: Gpr.Rcx);
+        Copy(&_arguments->RunCount, &_arguments->RunsLeft, via: Gpr.Rcx);
         for (int half = 0; half < _halves; half++)
         {
-            _code.Vpmovzxbd(Lowest(half), new Address(Gpr.Rax, half * 16));
-            for (int bits = 8; bits < 32; bits *= 2)
-            {
-                _code.Vpslld(shifted, Lowest(half), bits);
-                _code.Vpxord(Lowest(half), Lowest(half), shifted);
-            }
-        }
-
-        Advance(&_arguments->SegmentLowest, &_arguments->LowestStep, via: Gpr.Rax);
-    }
-
-    /// <summary>All sums start at −z·W.</summary>
-    private void WriteFirstSums()
-    {
-        _code.Remark("sums");
-        _code.Mov(Gpr.Rax, At(&_arguments->SegmentZeroPoint));
-        _code.Movzx8(Gpr.Rax, new Address(Gpr.Rax));
-        _code.Mov(Gpr.Rcx, At(&_arguments->SegmentSums));
-        _code.Vpxord(Input(0), Input(0), Input(0));
-        for (int half = 0; half < _halves; half++)
-        {
-            _code.Vpbroadcastd(Sum(0, half), Gpr.Rax);
-            _code.Vpmulld(Sum(0, half), Sum(0, half), new Address(Gpr.Rcx, half * 64));
-            _code.Vpsubd(Sum(0, half), Input(0), Sum(0, half));
+            if (_nibbles) _code.Vmovups(Lowest(half), Field(Gpr.Rax, &segment, segment.Lowest + (half * 64)));
+            _code.Vmovups(Sum(0, half), Field(Gpr.Rax, &segment, segment.FirstSums + (half * 16)));
         }
 
         for (int row = 1; row < _rows; row++)
         {
             for (int half = 0; half < _halves; half++) _code.Vmovaps(Sum(row, half), Sum(0, half));
         }
-    }
-
-    private void ReadSegment()
-    {
-        SegmentPlan plan;
-        _code.Mov(Gpr.Rcx, At(&_arguments->Segment));
-        _code.Mov32(Gpr.Rax, Field(Gpr.Rcx, &plan, &plan.Start));
-        _code.Mov(At(&_arguments->SegmentStart), Gpr.Rax);
-        _code.Mov32(Gpr.Rax, Field(Gpr.Rcx, &plan, &plan.Groups));
-        _code.Add(Gpr.Rax, Gpr.Rax);
-        _code.Add(Gpr.Rax, Gpr.Rax);
-        _code.Mov(At(&_arguments->PixelLength), Gpr.Rax);
-        _code.Add(At(&_arguments->Segment), sizeof(SegmentPlan));
-        Copy(&_arguments->Runs, &_arguments->Run);
-        Copy(&_arguments->RunCount, &_arguments->RunsLeft);
     }
 
     /// <summary>One run of consecutive input bytes: rounds of four groups, then single groups.</summary>
@@ -322,14 +277,9 @@ internal sealed unsafe class Avx512VnniTile
     {
         Zmm[] scales = [new(26), new(27)];
         _code.Remark("dequantization");
-        _code.Mov(Gpr.Rax, At(&_arguments->SegmentInputScale));
-        _code.Mov(Gpr.Rcx, At(&_arguments->SegmentScales));
-        for (int half = 0; half < _halves; half++)
-        {
-            _code.Vpbroadcastd(scales[half], new Address(Gpr.Rax));
-            _code.Vmulps(scales[half], scales[half], new Address(Gpr.Rcx, half * 64));
-        }
-
+        VnniSegment segment;
+        _code.Mov(Gpr.Rax, At(&_arguments->Segment));
+        for (int half = 0; half < _halves; half++) _code.Vmovups(scales[half], Field(Gpr.Rax, &segment, segment.Factors + (half * 16)));
         ForEachSum((row, half) => _code.Vcvtdq2ps(Sum(row, half), Sum(row, half)));
         ForEachSum((row, half) => _code.Vmulps(Sum(row, half), Sum(row, half), scales[half]));
 
@@ -346,10 +296,7 @@ internal sealed unsafe class Avx512VnniTile
             _code.Bind(added);
         }
 
-        _code.Add(At(&_arguments->SegmentZeroPoint), sizeof(byte));
-        _code.Add(At(&_arguments->SegmentInputScale), sizeof(float));
-        Advance(&_arguments->SegmentSums, &_arguments->SegmentStep, via: Gpr.Rax);
-        Advance(&_arguments->SegmentScales, &_arguments->SegmentStep, via: Gpr.Rax);
+        _code.Add(At(&_arguments->Segment), sizeof(VnniSegment));
     }
 
     /// <summary>Bias, image vector, residual, factor, store: each with a mask, since the last panel may reach over the end of a row.</summary>

@@ -1,7 +1,7 @@
 namespace LowBitDiffusion.Kernels.Convolution;
 
 /// <summary>
-/// One segment as a kernel walks it: for each pixel under the kernel (<see cref="ConvWalk"/>), <see cref="Length"/> consecutive input bytes. Assembled kernels read it in memory.
+/// One segment as a kernel walks it: for each pixel under the kernel (<see cref="ConvWalk"/>), <see cref="Length"/> consecutive input bytes.
 /// </summary>
 internal readonly struct SegmentPlan(int start, int length, int firstGroup)
 {
@@ -35,7 +35,7 @@ internal sealed class PackedPlan
     {
         if (shape.OutChannels < 1 || shape.InChannels < 1 || shape.Taps < 1) throw new ArgumentException($"a weight of shape {shape}");
         KernelSegment[] ranges = segments.IsEmpty ? [new KernelSegment(0, shape.InChannels)] : segments.ToArray();
-        Segments = GC.AllocateUninitializedArray<SegmentPlan>(ranges.Length, pinned: true);
+        Segments = new SegmentPlan[ranges.Length];
         int channel = 0, group = 0;
         for (int s = 0; s < ranges.Length; s++)
         {
@@ -67,7 +67,7 @@ internal sealed class PackedPlan
 
     internal KernelSegment[] Ranges { get; }
 
-    /// <summary>The segments in order; pinned, since assembled kernels read them in place.</summary>
+    /// <summary>The segments in order.</summary>
     internal SegmentPlan[] Segments { get; }
 
     /// <summary>Groups of four of a whole panel.</summary>

@@ -15,8 +15,8 @@ internal unsafe struct VnniTileArguments
     /// <summary>Packed codes of the panel.</summary>
     public byte* Codes;
 
-    /// <summary>The segments of the weights.</summary>
-    public SegmentPlan* Segments;
+    /// <summary>The panel's segments.</summary>
+    public VnniSegment* Segments;
 
     /// <summary>At least 1.</summary>
     public nint SegmentCount;
@@ -26,27 +26,6 @@ internal unsafe struct VnniTileArguments
 
     /// <summary>At least 1.</summary>
     public nint RunCount;
-
-    /// <summary>Σ w of the panel's channels in the first segment.</summary>
-    public int* WeightSums;
-
-    /// <summary>Weight scales of the panel's channels in the first segment.</summary>
-    public float* WeightScales;
-
-    /// <summary>From one segment's weight sums or scales to the next's, in bytes.</summary>
-    public nint SegmentStep;
-
-    /// <summary>Lowest codes of the panel's channels in the first segment, where two codes share a byte.</summary>
-    public sbyte* Lowest;
-
-    /// <summary>From one segment's lowest codes to the next's, in bytes.</summary>
-    public nint LowestStep;
-
-    /// <summary>One for each segment.</summary>
-    public byte* ZeroPoints;
-
-    /// <summary>One for each segment.</summary>
-    public float* InputScales;
 
     /// <summary>Bias of the panel's channels, or null.</summary>
     public float* Bias;
@@ -76,13 +55,8 @@ internal unsafe struct VnniTileArguments
     public nint Channels;
 
     // The kernel's notes.
-    public SegmentPlan* Segment;
+    public VnniSegment* Segment;
     public nint SegmentsLeft;
-    public int* SegmentSums;
-    public float* SegmentScales;
-    public sbyte* SegmentLowest;
-    public byte* SegmentZeroPoint;
-    public float* SegmentInputScale;
     public nint SegmentStart;
     public nint PixelLength;
     public ConvRun* Run;

@@ -173,6 +173,7 @@ public sealed record QuantizedConvCase(string Name, int Channels, int OutChannel
         yield return new("groups of 32", 128, 48) { Segments = [32, 32, 32, 32], ZeroPoints = [1, 2, 3, 4], Codes = CodeRange.FourBit };
         yield return new("groups of 32 with zero points", 128, 48) { Segments = [32, 32, 32, 32], ZeroPoints = [1, 2, 3, 4], Codes = CodeRange.FourBitWithZeroPoints };
         yield return new("groups of 5 with zero points, 3×3", 15, 37) { Segments = [5, 5, 5], ZeroPoints = [255, 0], Codes = CodeRange.FourBitWithZeroPoints, Kernel = (3, 3), Padding = same };
+        yield return Linear(5, 600, 33) with { Name = "300 segments", Segments = [.. Enumerable.Repeat(2, 300)], ZeroPoints = [7, 250, 90], Codes = CodeRange.FourBitWithZeroPoints };
         yield return new("a segment a channel", 7, 5) { Segments = [1, 1, 1, 1, 1, 1, 1], ZeroPoints = [9, 0, 255], Kernel = (3, 3), Padding = same };
 
         yield return new("image vector", 8, 21) { ImageVector = true, Batch = 3 };

@@ -46,9 +46,27 @@ internal sealed class NetworkPartitionTests
         Assert.That(units[0].Outputs, Has.Count.EqualTo(2 * 6 + 2), "six vectors of each block, two of the last norm");
     }
 
+    [Test]
+    public void An_autoencoder_is_the_blocks_and_layers_of_both_halves()
+    {
+        string[] units = [.. NetworkPartition.Of(Graph(Golden("vae_kl"))).Select(unit => $"{unit.Name} {unit.Kind}")];
+        foreach (string half in new[] { "encoder", "decoder" })
+            Assert.That(units, Has.Member($"{half}.conv_in Layer").And.Member($"{half}.mid_block.resnets.0 ResnetBlock").And.Member($"{half}.mid_block.attentions.0 AttentionBlock").And.Member($"{half}.conv_out Layer"));
+        Assert.That(units, Has.Member("quant_conv Layer").And.Member("post_quant_conv Layer").And.Member("decoder.up_blocks.0.upsamplers.0.conv Layer").And.None.EndsWith("Temporal"));
+    }
+
+    [Test]
+    public void A_text_encoder_is_layers_and_a_projection()
+    {
+        string[] expected = [.. Enumerable.Range(0, 3).Select(i => $"text_model.encoder.layers.{i} TransformerBlock"), "text_projection Layer"];
+        IReadOnlyList<ReconstructionUnit> units = NetworkPartition.Of(Graph(Golden("clip_text_proj")));
+        Assert.That(units.Select(unit => $"{unit.Name} {unit.Kind}"), Is.EqualTo(expected));
+        Assert.That(units[0].Modules, Has.Count.EqualTo(6), "attention's four layers and the two behind it");
+    }
+
     public static IEnumerable<TestCaseData> GoldenNetworks()
     {
-        foreach (string name in new[] { "unet2d_scale_shift", "unet2d_attn_resnet", "unet2dcond_sd15", "unet2dcond_sdxl", "dit_adaln_zero", "pixart" })
+        foreach (string name in new[] { "unet2d_scale_shift", "unet2d_attn_resnet", "unet2dcond_sd15", "unet2dcond_sdxl", "dit_adaln_zero", "pixart", "vae_kl", "vq", "clip_text", "clip_text_proj" })
         {
             foreach (bool separate in new[] { true, false }) yield return new TestCaseData(name, separate).SetArgDisplayNames(name, separate ? "temporal unit" : "no temporal unit");
         }
@@ -58,7 +76,7 @@ internal sealed class NetworkPartitionTests
     public void Units_hold_every_layer_once_and_compute_the_network(string name, bool separateTemporal)
     {
         using WorkerPool pool = new(2);
-        INetwork network = NetworkRegistry.Create(JsonConfig.Open(Repository.Golden(name, "config.json")));
+        INetwork network = Golden(name);
         Graph graph = Graph(network);
         IReadOnlyList<ReconstructionUnit> units = NetworkPartition.Of(graph, separateTemporal);
         Assert.That(units.SelectMany(unit => unit.Modules), Is.EquivalentTo(graph.MatrixNodes.Select(node => ((MatrixOp)node.Op).Module).Distinct()), "every layer is in one unit");
@@ -75,5 +93,7 @@ internal sealed class NetworkPartitionTests
         }
     }
 
-    private static Graph Graph(INetwork network) => network.Build(network.NativeInputs(2));
+    private static INetwork Golden(string name) => NetworkRegistry.Create(JsonConfig.Open(Repository.Golden(name, "config.json")));
+
+    private static Graph Graph(INetwork network) => network.Build(network.WholeInputs(2)).Select(network.MainOutputs);
 }

@@ -32,7 +32,7 @@ internal static class Agreement
     {
         using SourceModel quantized = SourceModel.Open(low, component: component), original = SourceModel.Open(plain, component: component);
         using WorkerPool pool = new(2);
-        Graph graph = quantized.Graph;
+        Graph graph = quantized.Network is IAutoencoder autoencoder ? quantized.GraphFor(SmallPictures(autoencoder)) : quantized.Graph;
         TrainingModel simulation = new(original.Weights);
         foreach ((string name, QuantizedModule module) in quantized.Weights.QuantizedModules) simulation.Layers.Add(name, FakeQuantizedLayer.Frozen(module));
         float timestep = quantized.Quantization!.Timesteps.Count > 0 ? quantized.Quantization.Timesteps[^1] : 500;
@@ -129,6 +129,13 @@ internal static class Agreement
         foreach ((string name, Node node) in graph.Outputs) Close.RelativeToMax(RowLayout.FromRows(tape[node], node.Shape), integers[name], 2e-5, $"{name}, all codes being equal");
         return 0;
     }
+
+    // Of the usual size there would hardly be a picture without a value on a border.
+    private static Dictionary<string, TensorShape> SmallPictures(IAutoencoder network) => new()
+    {
+        ["image"] = new TensorShape(1, network.EncodedChannels, 2 * network.Factor, 2 * network.Factor),
+        ["latent"] = new TensorShape(1, network.LatentChannels, 2, 2),
+    };
 
     // A network without a timestep has tables of one entry.
     private static float[] TimestepsOf(Graph graph, Dictionary<string, float[]> inputs) => inputs.GetValueOrDefault("timestep") ?? new float[graph.Inputs.Values.First().Shape[0]];

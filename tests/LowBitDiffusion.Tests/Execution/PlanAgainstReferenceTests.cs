@@ -47,6 +47,8 @@ public sealed class PlanAgainstReferenceTests
             });
             yield return Case("conv of a concatenation", precision, (g, x) => g.Conv2d("op", g.Concat(g.Slice(x, 0, 5), g.Slice(x, 5, 7)), 9, 1));
         }
+
+        yield return Case("300 groups", new(4, 8, GroupChannels: 2), (g, x) => g.Linear("op", g.Linear("first", g.ToTokens(x), 600), 9));
     }
 
     [TestCaseSource(nameof(ExactLayers))]

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Kernels.Convolution;
 using LowBitDiffusion.Kernels.FloatConvolution;
@@ -112,6 +113,8 @@ internal sealed unsafe partial class QuantizedMatrixStep : MatrixStep
     private readonly QuantizedModule _module;
     private readonly InputQuantizer _quantizer;
     private readonly int[] _inputSegments;
+    private readonly float[] _scales;
+    private readonly byte[] _zeroPoints;
     private readonly string _kind;
     private QuantizedConvKernel _kernel = null!;
     private PackedWeights _weights = null!;
@@ -123,6 +126,8 @@ internal sealed unsafe partial class QuantizedMatrixStep : MatrixStep
         (_op, _module, _quantizer) = (op, module, quantizer);
         // A table with one column serves both halves of a split.
         _inputSegments = [.. module.Segments.Select(s => module.Input.Segments == 1 ? 0 : s.InputSegment)];
+        _scales = GC.AllocateArray<float>(_inputSegments.Length, pinned: true);
+        _zeroPoints = GC.AllocateArray<byte>(_inputSegments.Length, pinned: true);
         _kind = $"{Family} w{module.WeightBits}a{module.Input.Bits}";
     }
 
@@ -137,14 +142,10 @@ internal sealed unsafe partial class QuantizedMatrixStep : MatrixStep
 
     public override void Run(PlanContext context)
     {
-        const int MaxOnStack = 256;
-        int count = _inputSegments.Length;
-        float* scales = stackalloc float[Math.Min(count, MaxOnStack)];
-        byte* zeroPoints = stackalloc byte[Math.Min(count, MaxOnStack)];
-        for (int s = 0; s < count; s++)
+        for (int s = 0; s < _inputSegments.Length; s++)
         {
-            scales[s] = _quantizer.Scale(_inputSegments[s]);
-            zeroPoints[s] = _quantizer.ZeroPoints[_inputSegments[s]];
+            _scales[s] = _quantizer.Scale(_inputSegments[s]);
+            _zeroPoints[s] = _quantizer.ZeroPoints[_inputSegments[s]];
         }
 
         _kernel.Run(context.Pool, new QuantizedConvArguments
@@ -152,8 +153,8 @@ internal sealed unsafe partial class QuantizedMatrixStep : MatrixStep
             Walk = Walk,
             Weights = _weights,
             Input = context.Bytes(Input),
-            InputScales = scales,
-            InputZeroPoints = zeroPoints,
+            InputScales = (float*)Unsafe.AsPointer(ref _scales[0]),
+            InputZeroPoints = (byte*)Unsafe.AsPointer(ref _zeroPoints[0]),
             Epilogue = Epilogue.Bind(context, _bias),
         });
     }
