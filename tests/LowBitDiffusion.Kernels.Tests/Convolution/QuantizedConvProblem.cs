@@ -255,7 +255,9 @@ internal sealed unsafe class QuantizedConvProblem
     {
         (int height, int width) = _case.Upsampled ?? _case.Image;
         if (y < 0 || y >= height || x < 0 || x >= width) return zeroPoint;
-        int row = (((image * _geometry.StoredHeight) + Border(_case.Padding.Top) + (y * _case.Image.Height / height)) * _geometry.StoredWidth) + Border(_case.Padding.Left) + (x * _case.Image.Width / width);
+        // A linear layer is an image as high as it has rows: products of two heights are long.
+        int sourceY = (int)((long)y * _case.Image.Height / height), sourceX = (int)((long)x * _case.Image.Width / width);
+        int row = (((image * _geometry.StoredHeight) + Border(_case.Padding.Top) + sourceY) * _geometry.StoredWidth) + Border(_case.Padding.Left) + sourceX;
         return _input[(row * _geometry.Channels) + channel];
     }
 }
