@@ -98,8 +98,8 @@ public sealed class SimulatedKernelTests
         float[] expected = here.Run(inputs)["out"], found = there.Run(inputs)["out"];
 
         Assert.That(there.HostSteps.Where(s => s.InLoop), Is.Empty);
-        double norm = Math.Sqrt(expected.Sum(v => (double)v * v)), error = Math.Sqrt(expected.Zip(found, (p, q) => (double)(p - q) * (p - q)).Sum());
-        Assert.That(error / norm, Is.LessThan(quantized || values == ValueStorage.Half ? 5e-3 : 2e-5));
+        double error = Difference.Relative(expected, found);
+        Assert.That(error, Is.LessThan(quantized || values == ValueStorage.Half ? 5e-3 : 2e-5));
     }
 
     [Test, Category(nameof(Elements))]

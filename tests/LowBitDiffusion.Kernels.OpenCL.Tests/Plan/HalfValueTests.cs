@@ -51,7 +51,7 @@ public sealed class HalfValueTests : ModelDeviceFixture
             ["text"] = RandomModel.Normal(new Random(17), (int)graph.Inputs["text"].Shape.Elements),
         };
 
-        double error = Difference(Run(graph, weights, inputs, null), Run(graph, weights, inputs, ValueStorage.Half));
+        double error = Difference.Relative(Run(graph, weights, inputs, null), Run(graph, weights, inputs, ValueStorage.Half));
 
         TestContext.Out.WriteLine($"relative difference {error:G3}");
         using PackedModel packed = new(weights, KernelTable.Best);
@@ -68,8 +68,8 @@ public sealed class HalfValueTests : ModelDeviceFixture
         using NetworkFolder folder = NetworkFolder.Open(Repository.Model(model));
         float[] expected = Predict(null, DeviceFloat.F32, out long _), single = Predict(Device, DeviceFloat.F32, out long singleBytes), found = Predict(Device, DeviceFloat.F16, out long halfBytes);
 
-        double error = Difference(expected, found);
-        TestContext.Out.WriteLine($"{model}: relative difference {error:G3} (single precision {Difference(expected, single):G3}); activations {halfBytes} of {singleBytes} bytes");
+        double error = Difference.Relative(expected, found);
+        TestContext.Out.WriteLine($"{model}: relative difference {error:G3} (single precision {Difference.Relative(expected, single):G3}); activations {halfBytes} of {singleBytes} bytes");
         double bound = folder.Weights.QuantizedModules.Count == 0 ? FloatBound : folder.Weights.QuantizedModules.Values.Any(m => m.WeightBits < 8 && m.Input.Bits < 8) ? FewBitsBound : QuantizedBound;
         Assert.That(error, Is.GreaterThan(0).And.LessThan(bound));
         Assert.That(halfBytes, Is.LessThan(0.9 * singleBytes), "bytes of activations, with the processor's copy for what runs there");
@@ -107,9 +107,6 @@ public sealed class HalfValueTests : ModelDeviceFixture
     }
 
     private static float[] Rounded(float[] numbers) => ValueStorage.Half.Numbers(ValueStorage.Half.Stored(numbers));
-
-    private static double Difference(float[] expected, float[] found) =>
-        Math.Sqrt(expected.Zip(found, (a, b) => (double)(a - b) * (a - b)).Sum() / expected.Sum(v => (double)v * v));
 
     private float[] Run(Graph graph, ModelWeights weights, Dictionary<string, float[]> inputs, ValueStorage? onDevice)
     {
