@@ -1,3 +1,4 @@
+using LowBitDiffusion.Execution;
 using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantizer.Metrics;

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using LowBitDiffusion.Execution;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;

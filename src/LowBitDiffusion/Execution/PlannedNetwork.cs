@@ -34,7 +34,9 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         _sampleOut = Array.LastIndexOf(_slotNames, "sample");
         _context = new PlanContext(pool, _slotNames.Length);
         (_onDevice, HostSteps) = (device is not null, device is null ? [] : DevicePlan.HostSteps(plan));
-        LoadWeights(model, progress, cancellationToken);
+        PlanStep[] steps = [.. plan.Steps.Values.SelectMany(s => s)], here = [.. steps.Where(step => device is null || DevicePlan.OnDevice(step) is null)];
+        double share = (double)here.Length / steps.Length;
+        LoadWeights(here, model, new PartialProgress(progress, 0, share), cancellationToken);
         _arena = new NativeBuffer((nuint)(UsesHost ? plan.ArenaBytes : 0));
         _request = new NativeBuffer((nuint)(UsesHost ? plan.RequestBytes : 0));
         _steps = new NativeBuffer((nuint)(UsesHost ? plan.StepBytes : 0));
@@ -43,7 +45,7 @@ public sealed unsafe class PlannedNetwork : IDenoiser
         if (device is null) return;
         try
         {
-            _device = new DevicePlan(plan, device, _context, progress, cancellationToken);
+            _device = new DevicePlan(plan, device, _context, new PartialProgress(progress, share, 1 - share), cancellationToken);
         }
         catch
         {
@@ -196,9 +198,9 @@ public sealed unsafe class PlannedNetwork : IDenoiser
     // A network on a device keeps a copy of its memory here only if some step needs it.
     private bool UsesHost => !_onDevice || HostSteps.Count > 0;
 
-    private void LoadWeights(PackedModel model, IProgress<double>? progress, CancellationToken cancellationToken)
+    private void LoadWeights(PlanStep[] steps, PackedModel model, PartialProgress progress, CancellationToken cancellationToken)
     {
-        PlanStep[] steps = [.. _plan.Steps.Values.SelectMany(s => s).Where(s => !_onDevice || DevicePlan.OnDevice(s) is null)];
+        Lock telling = new();
         int loaded = 0;
         try
         {
@@ -206,7 +208,12 @@ public sealed unsafe class PlannedNetwork : IDenoiser
             Parallel.ForEach(Partitioner.Create(steps, loadBalance: true), new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = _context.Pool.Threads }, step =>
             {
                 step.Load(model);
-                progress?.Report((double)Interlocked.Increment(ref loaded) / steps.Length);
+                // Whoever watches hears of ever more layers, from one thread at a time, and nothing after a stop.
+                lock (telling)
+                {
+                    loaded++;
+                    if (!cancellationToken.IsCancellationRequested) progress.Report((double)loaded / steps.Length);
+                }
             });
         }
         finally

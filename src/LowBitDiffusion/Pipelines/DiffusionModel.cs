@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using LowBitDiffusion.Execution;
 using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;

@@ -1,3 +1,4 @@
+using LowBitDiffusion.Execution;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Imaging;
 using LowBitDiffusion.Models;

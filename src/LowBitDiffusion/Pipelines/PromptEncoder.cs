@@ -1,3 +1,4 @@
+using LowBitDiffusion.Execution;
 using LowBitDiffusion.Execution.Devices;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Kernels.Threading;

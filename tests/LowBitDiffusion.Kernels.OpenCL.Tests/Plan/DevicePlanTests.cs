@@ -9,6 +9,7 @@ using LowBitDiffusion.Kernels.OpenCL.Tests.Support;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Tests.Execution;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Kernels.OpenCL.Tests.Plan;
 
@@ -116,6 +117,23 @@ public sealed class DevicePlanTests : ModelDeviceFixture
         network.Predict(0, sample, other);
         Assert.That(other, Is.Not.EqualTo(prediction), "timesteps have scales and projections of their own");
         Assert.That(model.Bytes, Is.GreaterThanOrEqualTo(DeviceModel.EstimateBytes(graph, weights)).And.LessThan(2 * DeviceModel.EstimateBytes(graph, weights) + (1 << 20)), "weights as foretold");
+    }
+
+    [Test]
+    public void Loading_tells_once_of_what_both_the_processor_and_the_device_get()
+    {
+        Graph graph = RandomNetwork.Build(new Random(3));
+        ModelWeights weights = RandomModel.Weights(graph, 3, _ => new LayerPrecision(8, 8));
+        using PackedModel packed = new(weights, KernelTable.Best);
+        using DeviceModel model = new(Device, weights);
+        SlowWatcher watcher = new();
+
+        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, Pool, watcher, default, model);
+
+        Assert.That(network.HostSteps, Is.Not.Empty, "some steps are the processor's");
+        Assert.That(watcher.Told, Is.Ordered.Ascending);
+        Assert.That(watcher.Told[^1], Is.EqualTo(1).Within(1e-9));
+        Assert.That(watcher.Overlapping, Is.Zero, "reports at the same time");
     }
 
     [Test]

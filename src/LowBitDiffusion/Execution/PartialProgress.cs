@@ -1,4 +1,4 @@
-namespace LowBitDiffusion.Pipelines;
+namespace LowBitDiffusion.Execution;
 
 /// <summary>Progress of one part of a work, told to the whole.</summary>
 /// <param name="whole">Told the fraction of the whole; from any thread.</param>
