@@ -4,7 +4,6 @@ using LowBitDiffusion.Execution;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Models;
-using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Methods;
 using LowBitDiffusion.Quantizer.Sampling;

@@ -126,13 +126,13 @@ public sealed class DevicePlanTests : ModelDeviceFixture
         ModelWeights weights = RandomModel.Weights(graph, 3, _ => new LayerPrecision(8, 8));
         using PackedModel packed = new(weights, KernelTable.Best);
         using DeviceModel model = new(Device, weights);
-        SlowWatcher watcher = new();
+        Watcher<double> watcher = new(pause: TimeSpan.FromMilliseconds(1));
 
         using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, Pool, watcher, default, model);
 
         Assert.That(network.HostSteps, Is.Not.Empty, "some steps are the processor's");
-        Assert.That(watcher.Told, Is.Ordered.Ascending);
-        Assert.That(watcher.Told[^1], Is.EqualTo(1).Within(1e-9));
+        Assert.That(watcher.Reports, Is.Ordered.Ascending);
+        Assert.That(watcher.Reports[^1], Is.EqualTo(1).Within(1e-9));
         Assert.That(watcher.Overlapping, Is.Zero, "reports at the same time");
     }
 

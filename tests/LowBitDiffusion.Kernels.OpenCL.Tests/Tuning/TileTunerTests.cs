@@ -13,6 +13,7 @@ using LowBitDiffusion.Kernels.OpenCL.Tests.Support;
 using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Tests.Execution;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Kernels.OpenCL.Tests.Tuning;
 
@@ -72,7 +73,7 @@ public sealed class TileTunerTests
         ScriptedOpenCl api = ScriptedOpenCl.Create();
         using CancellationTokenSource stop = new();
         List<double> shares = [];
-        Assert.Throws<OperationCanceledException>(() => Run(api, measures: true, out _, out _, new Shares(share =>
+        Assert.Throws<OperationCanceledException>(() => Run(api, measures: true, out _, out _, new Watcher<double>(share =>
         {
             shares.Add(share);
             if (share > 0.5) stop.Cancel();
@@ -103,10 +104,5 @@ public sealed class TileTunerTests
         using PlannedNetwork network = new(PlanCompiler.Compile(packed, s_graph, [], 1), packed, pool, progress, cancellationToken, model);
         (known, refused) = (device.Tuner.Known, device.Tuner.Refused);
         return network.Run(_inputs)["out"];
-    }
-
-    private sealed class Shares(Action<double> report) : IProgress<double>
-    {
-        public void Report(double value) => report(value);
     }
 }

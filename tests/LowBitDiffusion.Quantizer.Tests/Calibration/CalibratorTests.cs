@@ -6,6 +6,7 @@ using LowBitDiffusion.Quantizer.Quantizers;
 using LowBitDiffusion.Quantizer.Sampling;
 using LowBitDiffusion.Quantizer.Tests.Support;
 using LowBitDiffusion.Randomness;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Quantizer.Tests.Calibration;
 
@@ -133,24 +134,13 @@ internal sealed class CalibratorTests
     public void CancellationStopsTheRun()
     {
         using CancellationTokenSource stop = new();
-        Progress progress = new(fraction => stop.Cancel());
+        Watcher<double> progress = new(fraction => stop.Cancel());
         Assert.That(() => Calibrator.Run(Source(s_options), ObservedReferenceNetwork.Factory(_model.Network, _model.Weights), "", _ => true, s_options, progress: progress, cancellationToken: stop.Token), Throws.InstanceOf<OperationCanceledException>());
-        Assert.That(progress.Last, Is.LessThan(1), "stopped before the end");
+        Assert.That(progress.Reports[^1], Is.LessThan(1), "stopped before the end");
     }
 
     private ActivationStatistics Reference(CalibrationOptions options) => Calibrator.Run(Source(options), ObservedReferenceNetwork.Factory(_model.Network, _model.Weights), "", _ => true, options);
 
     private CalibrationSourceFactory Source(CalibrationOptions options) =>
         items => new TrajectorySource(_model.Network, new GuidedSampler(_model, options.Sampling, items), number => options.Seed + (ulong)number, latents: false);
-
-    private sealed class Progress(Action<double> action) : IProgress<double>
-    {
-        public double Last { get; private set; }
-
-        public void Report(double value)
-        {
-            Last = value;
-            action(value);
-        }
-    }
 }

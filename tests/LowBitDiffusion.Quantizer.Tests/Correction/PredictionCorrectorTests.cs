@@ -4,6 +4,7 @@ using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.Correction;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Tests.Support;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Quantizer.Tests.Correction;
 
@@ -80,7 +81,7 @@ internal sealed class PredictionCorrectorTests
     public void ACancelledRunLeavesTheFolderAsItWas()
     {
         using CancellationTokenSource stop = new();
-        Progress progress = new(stop);
+        Watcher<double> progress = new(_ => stop.Cancel());
         Assert.That(() => PredictionCorrector.Run(Request(), progress, stop.Token), Throws.InstanceOf<OperationCanceledException>());
         Assert.That(Directory.GetFiles(_folder["low/unet"]), Has.Length.EqualTo(2));
     }
@@ -91,10 +92,5 @@ internal sealed class PredictionCorrectorTests
     {
         await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(_folder["low"]);
         return (await pipeline.GenerateAsync(new() { Labels = [3], Seed = 99 }))[0].Sample;
-    }
-
-    private sealed class Progress(CancellationTokenSource stop) : IProgress<double>
-    {
-        public void Report(double value) => stop.Cancel();
     }
 }

@@ -9,6 +9,7 @@ using LowBitDiffusion.Quantizer.Reconstruction;
 using LowBitDiffusion.Quantizer.Sampling;
 using LowBitDiffusion.Quantizer.Tests.Autograd;
 using LowBitDiffusion.Quantizer.Tests.Support;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Quantizer.Tests.Distillation;
 
@@ -69,12 +70,12 @@ internal sealed class TrajectoryDistillationTests : TinyModelFixture
 
         using CancellationTokenSource cancellation = new();
         if (stop == 0) cancellation.Cancel();
-        Progress progress = new(report =>
+        Watcher<DistillationProgress> progress = new(report =>
         {
             if (report.Iteration == stop) cancellation.Cancel();
         });
         Assert.That(() => stopped.Distillation(options).Run(StateFile, progress, cancellation.Token), Throws.InstanceOf<OperationCanceledException>());
-        Progress rest = new(_ => { });
+        Watcher<DistillationProgress> rest = new();
         // How much memory there is, when the state is saved and how many threads there are change nothing.
         IReadOnlyList<DistilledStep> found = resumed.Distillation(options with { ActivationMemory = 0, SaveEvery = 2 }).Run(StateFile, rest);
 
@@ -218,17 +219,5 @@ internal sealed class TrajectoryDistillationTests : TinyModelFixture
         public void Dispose() => Run.Dispose();
 
         private Graph Graph(int batch) => Run.Model.Network.Build(Run.Model.Network.NativeInputs(batch));
-    }
-
-    /// <summary>Reports on the caller's thread.</summary>
-    private sealed class Progress(Action<DistillationProgress> action) : IProgress<DistillationProgress>
-    {
-        public List<DistillationProgress> Reports { get; } = [];
-
-        public void Report(DistillationProgress value)
-        {
-            Reports.Add(value);
-            action(value);
-        }
     }
 }

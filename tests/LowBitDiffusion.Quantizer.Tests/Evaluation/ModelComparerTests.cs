@@ -123,7 +123,7 @@ internal sealed class ModelComparerTests
     public async Task AStoppedComparisonKeepsWhatItHas()
     {
         using CancellationTokenSource stop = new();
-        Assert.That(async () => await ModelComparer.RunAsync(Request("w8", "w4"), new StopAt(stop, "w4"), stop.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(async () => await ModelComparer.RunAsync(Request("w8", "w4"), new Watcher<ComparisonProgress>(report => { if (report.Model == "w4") stop.Cancel(); }), stop.Token), Throws.InstanceOf<OperationCanceledException>());
         Assert.That(Written().Keys, Has.Exactly(1).EndsWith(".json").And.Exactly(1).EndsWith(".safetensors").And.None.EndsWith(".tmp"));
     }
 
@@ -178,13 +178,5 @@ internal sealed class ModelComparerTests
         }
 
         return target;
-    }
-
-    private sealed class StopAt(CancellationTokenSource stop, string model) : IProgress<ComparisonProgress>
-    {
-        public void Report(ComparisonProgress value)
-        {
-            if (value.Model == model) stop.Cancel();
-        }
     }
 }

@@ -6,6 +6,7 @@ using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Reconstruction;
 using LowBitDiffusion.Quantizer.Sampling;
 using LowBitDiffusion.Quantizer.Tests.Support;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Quantizer.Tests.Methods;
 
@@ -58,7 +59,7 @@ internal sealed class BlockwiseMethodTests : TinyModelFixture
         foreach (double stop in new[] { 0.1, 0.6 })
         {
             using CancellationTokenSource cancellation = new();
-            Progress progress = new(report =>
+            Watcher<QuantizationProgress> progress = new(report =>
             {
                 if (report.Stage == "learning" && report.Fraction > stop) cancellation.Cancel();
             });
@@ -68,7 +69,7 @@ internal sealed class BlockwiseMethodTests : TinyModelFixture
         }
 
         double first = double.NaN;
-        Progress rest = new(report => first = report.Stage == "learning" && double.IsNaN(first) ? report.Fraction : first);
+        Watcher<QuantizationProgress> rest = new(report => first = report.Stage == "learning" && double.IsNaN(first) ? report.Fraction : first);
         ModelQuantizer.Run(request with { Resume = true, Threads = 1 }, rest);
         Assert.That(first, Is.GreaterThanOrEqualTo(0.6), "it went on where it had stopped");
         Assert.That(Directory.Exists(Partial), Is.False, "nothing is left");
@@ -174,15 +175,10 @@ internal sealed class BlockwiseMethodTests : TinyModelFixture
     private void Stop(QuantizationRequest request, double after = 0.2)
     {
         using CancellationTokenSource cancellation = new();
-        Progress progress = new(report =>
+        Watcher<QuantizationProgress> progress = new(report =>
         {
             if (report.Stage == "learning" && report.Fraction > after) cancellation.Cancel();
         });
         Assert.That(() => ModelQuantizer.Run(request, progress, cancellation.Token), Throws.InstanceOf<OperationCanceledException>());
-    }
-
-    private sealed class Progress(Action<QuantizationProgress> action) : IProgress<QuantizationProgress>
-    {
-        public void Report(QuantizationProgress value) => action(value);
     }
 }

@@ -143,7 +143,7 @@ internal sealed class EveryComponentTests
         QuantizationRequest request = _request with { Component = component, Method = method, Iterations = 6 };
         ModelQuantizer.Run(request with { Output = _folder["whole"] });
         using CancellationTokenSource cancellation = new();
-        Progress progress = new(report =>
+        Watcher<QuantizationProgress> progress = new(report =>
         {
             if (report is { Stage: "learning", Fraction: > 0.4 }) cancellation.Cancel();
         });
@@ -202,7 +202,7 @@ internal sealed class EveryComponentTests
     {
         TinyFolder.StableDiffusion(_folder["float"]);
         using CancellationTokenSource stop = new();
-        Progress progress = new(report =>
+        Watcher<QuantizationProgress> progress = new(report =>
         {
             if (report.Stage == stage) stop.Cancel();
         });
@@ -218,10 +218,5 @@ internal sealed class EveryComponentTests
         int side = pipeline.Description.TakesText ? Side : LatentSide;
         GenerationRequest request = new() { Steps = 2, GuidanceScale = pipeline.Description.TakesText ? 1.5f : 1, Height = side, Width = side, Prompts = pipeline.Description.HasTextEncoder ? ["a cat"] : [], InitImage = init };
         return (await pipeline.GenerateAsync(request))[0];
-    }
-
-    private sealed class Progress(Action<QuantizationProgress> action) : IProgress<QuantizationProgress>
-    {
-        public void Report(QuantizationProgress value) => action(value);
     }
 }

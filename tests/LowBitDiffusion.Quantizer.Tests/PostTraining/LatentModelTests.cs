@@ -135,7 +135,7 @@ internal sealed class LatentModelTests
     {
         TinyFolder.StableDiffusion(_folder["float"]);
         using CancellationTokenSource stop = new();
-        Progress progress = new(report =>
+        Watcher<QuantizationProgress> progress = new(report =>
         {
             if (report.Stage == stage) stop.Cancel();
         });
@@ -189,10 +189,5 @@ internal sealed class LatentModelTests
     {
         File.WriteAllText(_folder["model.safetensors"], "");
         Assert.That(() => ModelQuantizer.Run(_request with { Model = _folder["model.safetensors"] }), Throws.TypeOf<InvalidRequestException>().With.Message.Contains("lbd convert"));
-    }
-
-    private sealed class Progress(Action<QuantizationProgress> action) : IProgress<QuantizationProgress>
-    {
-        public void Report(QuantizationProgress value) => action(value);
     }
 }

@@ -5,6 +5,7 @@ using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Quantizer.PostTraining;
 using LowBitDiffusion.Quantizer.Sampling;
 using LowBitDiffusion.Quantizer.Tests.Support;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Quantizer.Tests.PostTraining;
 
@@ -121,7 +122,7 @@ internal sealed class ModelQuantizerTests
     public void ACancelledRunLeavesNothing([Values("calibrating", "quantizing", "measuring", "writing")] string stage)
     {
         using CancellationTokenSource stop = new();
-        Progress progress = new(report =>
+        Watcher<QuantizationProgress> progress = new(report =>
         {
             if (report.Stage == stage) stop.Cancel();
         });
@@ -134,7 +135,7 @@ internal sealed class ModelQuantizerTests
     {
         Directory.CreateDirectory(_folder["low"]);
         File.WriteAllText(Path.Combine(_folder["low"], "mine"), "keep");
-        Assert.That(() => ModelQuantizer.Run(_request, new Progress(_ => Assert.Fail("worked before it looked"))), Throws.TypeOf<OutputException>());
+        Assert.That(() => ModelQuantizer.Run(_request, new Watcher<QuantizationProgress>(_ => Assert.Fail("worked before it looked"))), Throws.TypeOf<OutputException>());
         ModelQuantizer.Run(_request with { Overwrite = true, ReportImages = 0 });
         Assert.That(File.Exists(Path.Combine(_folder["low"], "mine")), Is.False, "replaced when asked for");
     }
@@ -204,10 +205,5 @@ internal sealed class ModelQuantizerTests
         using SourceModel model = SourceModel.Open(_folder["low"]);
         Assert.That(model.Tensors.Tensors.Keys.Where(name => name.Contains(".query.", StringComparison.Ordinal)), Is.Empty);
         Assert.That(model.Tensors.Tensors.Keys, Has.Some.Contains(".to_q.weight"));
-    }
-
-    private sealed class Progress(Action<QuantizationProgress> action) : IProgress<QuantizationProgress>
-    {
-        public void Report(QuantizationProgress value) => action(value);
     }
 }

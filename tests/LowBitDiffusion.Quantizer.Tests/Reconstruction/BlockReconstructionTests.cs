@@ -8,6 +8,7 @@ using LowBitDiffusion.Quantizer.Quantizers;
 using LowBitDiffusion.Quantizer.Reconstruction;
 using LowBitDiffusion.Quantizer.Tests.Autograd;
 using LowBitDiffusion.Quantizer.Tests.Support;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Quantizer.Tests.Reconstruction;
 
@@ -80,13 +81,13 @@ internal sealed class BlockReconstructionTests
         IReadOnlyList<UnitResult> expected = whole.Reconstruction(Rounding).Run();
 
         using CancellationTokenSource cancellation = new();
-        Progress progress = new(report =>
+        Watcher<ReconstructionProgress> progress = new(report =>
         {
             if ((report.UnitIndex, report.Iteration) == (stopUnit, stopIteration)) cancellation.Cancel();
         });
         Assert.That(() => stopped.Reconstruction(Rounding).Run(StateFile, progress, cancellation.Token), Throws.InstanceOf<OperationCanceledException>());
         Assert.That(progress.Reports[^1].Iteration, Is.EqualTo(stopIteration), "the run stopped at once");
-        Progress rest = new(_ => { });
+        Watcher<ReconstructionProgress> rest = new();
         IReadOnlyList<UnitResult> found = resumed.Reconstruction(Rounding with { SaveEvery = 1000 }).Run(StateFile, rest);
 
         Assert.That(rest.Reports[0].UnitIndex, Is.EqualTo(stopUnit), "finished units are not learned again");
@@ -125,7 +126,7 @@ internal sealed class BlockReconstructionTests
     [Test]
     public void Progress_counts_down()
     {
-        Progress progress = new(_ => { });
+        Watcher<ReconstructionProgress> progress = new();
         using Setting setting = new(Networks.TinyDiT(), learnedWeights: false);
         setting.Reconstruction(Rounding with { Iterations = 10, ReportEvery = 5 }).Run(progress: progress);
         Assert.That(progress.Reports.Select(report => (report.UnitIndex, report.Iteration)), Is.EqualTo(Enumerable.Range(0, setting.Units.Count).SelectMany(unit => new[] { (unit, 5), (unit, 10) })));
@@ -180,18 +181,6 @@ internal sealed class BlockReconstructionTests
             ModelWeights exported = _weights.With(_quantized.Export(_graph));
             Agreement.OfLayers(_graph, exported, _quantized, inputs, _pool);
             Agreement.OfNetwork(_graph, exported, _quantized, inputs, _pool);
-        }
-    }
-
-    /// <summary>Reports on the caller's thread.</summary>
-    private sealed class Progress(Action<ReconstructionProgress> action) : IProgress<ReconstructionProgress>
-    {
-        public List<ReconstructionProgress> Reports { get; } = [];
-
-        public void Report(ReconstructionProgress value)
-        {
-            Reports.Add(value);
-            action(value);
         }
     }
 }

@@ -62,12 +62,12 @@ public sealed class PlannedNetworkTests
     [Test]
     public void Loading_tells_of_ever_more_layers_from_one_thread_at_a_time()
     {
-        SlowWatcher watcher = new();
+        Watcher<double> watcher = new(pause: TimeSpan.FromMilliseconds(1));
         using (DiffusionModel.Load(Repository.Model("fashion-unet-w4a8"), new() { Threads = 4 }, watcher, default))
         {
-            Assert.That(watcher.Told, Is.Ordered.Ascending);
-            Assert.That(watcher.Told, Has.Count.GreaterThan(50));
-            Assert.That(watcher.Told[^1], Is.EqualTo(1).Within(1e-9));
+            Assert.That(watcher.Reports, Is.Ordered.Ascending);
+            Assert.That(watcher.Reports, Has.Count.GreaterThan(50));
+            Assert.That(watcher.Reports[^1], Is.EqualTo(1).Within(1e-9));
             Assert.That(watcher.Overlapping, Is.Zero, "reports at the same time");
         }
     }
@@ -76,10 +76,10 @@ public sealed class PlannedNetworkTests
     public void Loading_tells_nothing_after_it_was_stopped()
     {
         using CancellationTokenSource stop = new();
-        SlowWatcher watcher = new(_ => stop.Cancel());
+        Watcher<double> watcher = new(_ => stop.Cancel(), pause: TimeSpan.FromMilliseconds(1));
 
         Assert.That(() => DiffusionModel.Load(Repository.Model("fashion-unet-w4a8"), new() { Threads = 4 }, watcher, stop.Token), Throws.InstanceOf<OperationCanceledException>());
-        Assert.That(watcher.Told, Has.Count.EqualTo(1));
+        Assert.That(watcher.Reports, Has.Count.EqualTo(1));
     }
 
     [Test]

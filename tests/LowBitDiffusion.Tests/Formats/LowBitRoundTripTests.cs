@@ -2,6 +2,7 @@ using System.Text.Json;
 using LowBitDiffusion.Formats;
 using LowBitDiffusion.Graphs;
 using LowBitDiffusion.Quantization;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Formats;
 
@@ -56,8 +57,8 @@ public sealed class LowBitRoundTripTests
         QuantizedModule[] modules = [.. Modules()];
         using InMemoryTensors floats = new();
         floats.Add("norm.weight", [3], [1, 0.5f, -2]).AddBytes(new TensorInfo("ids", DType.I64, [1]), new byte[8]);
-        List<double> progress = [];
-        LowBitFolder.Write(_folder.Path, JsonConfig.Parse("config.json", """{"_class_name": "X", "sample_size": 8}"""), s_config, modules, floats, DType.F16, new Collector(progress));
+        Watcher<double> progress = new();
+        LowBitFolder.Write(_folder.Path, JsonConfig.Parse("config.json", """{"_class_name": "X", "sample_size": 8}"""), s_config, modules, floats, DType.F16, progress);
 
         using ComponentFolder component = ComponentFolder.Open(_folder.Path);
         Assert.That(component.ClassName, Is.EqualTo("X"));
@@ -65,8 +66,8 @@ public sealed class LowBitRoundTripTests
         Assert.That(component.Weights.Tensors["norm.weight"].DType, Is.EqualTo(DType.F16));
         Assert.That(component.Weights.ReadSingles("norm.weight"), Is.EqualTo(new[] { 1, 0.5f, -2 }));
         Assert.That(component.Weights.Tensors["ids"].DType, Is.EqualTo(DType.I64));
-        Assert.That(progress, Is.Ordered.And.Not.Empty);
-        Assert.That(progress[^1], Is.EqualTo(1));
+        Assert.That(progress.Reports, Is.Ordered.And.Not.Empty);
+        Assert.That(progress.Reports[^1], Is.EqualTo(1));
         foreach (QuantizedModule module in modules)
         {
             Assert.That(LowBitCodec.IsQuantized(component.Weights, module.Name), Is.True, module.Name);
@@ -168,10 +169,5 @@ public sealed class LowBitRoundTripTests
             Assert.That(found.InputChannelScales, Is.EqualTo(expected.InputChannelScales), expected.Name);
             Assert.That(found.Bias, Is.EqualTo(expected.Bias), expected.Name);
         });
-    }
-
-    private sealed class Collector(List<double> values) : IProgress<double>
-    {
-        public void Report(double value) => values.Add(value);
     }
 }

@@ -2,6 +2,7 @@ using LowBitDiffusion.Kernels.Memory;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Randomness;
 using LowBitDiffusion.Tests.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Pipelines;
 
@@ -69,7 +70,7 @@ public sealed class DiffusionPipelineTests
         await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(_model);
         using CancellationTokenSource stop = new();
         int last = 0;
-        Progress progress = new(p =>
+        Watcher<GenerationProgress> progress = new(p =>
         {
             last = p.Step;
             if (p.Step == 3) stop.Cancel();
@@ -177,10 +178,5 @@ public sealed class DiffusionPipelineTests
     {
         await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(_model, new() { Threads = threads, MaxBatch = maxBatch });
         return [.. (await pipeline.GenerateAsync(request)).Select(i => i.Sample)];
-    }
-
-    private sealed class Progress(Action<GenerationProgress> report) : IProgress<GenerationProgress>
-    {
-        public void Report(GenerationProgress value) => report(value);
     }
 }

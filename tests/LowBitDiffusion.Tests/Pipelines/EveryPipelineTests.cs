@@ -40,8 +40,9 @@ public sealed class EveryPipelineTests
     {
         await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(write(_folder.Path), new() { Threads = 2 });
         request = request with { Steps = Steps, Height = 32, Width = 32 };
-        List<GenerationProgress> told = [];
-        await pipeline.GenerateAsync(request, new Progress(told.Add));
+        Watcher<GenerationProgress> watcher = new();
+        await pipeline.GenerateAsync(request, watcher);
+        List<GenerationProgress> told = watcher.Reports;
 
         Assert.That(told.Select(progress => progress.Stage).Distinct(), Is.EqualTo(stages));
         Assert.That(told.Where(progress => progress.Stage == GenerationStage.Sampling).Select(progress => progress.Step), Is.EqualTo(Enumerable.Range(1, Steps)));
@@ -56,7 +57,7 @@ public sealed class EveryPipelineTests
         {
             using CancellationTokenSource stop = new();
             int after = 0;
-            Progress progress = new(step =>
+            Watcher<GenerationProgress> progress = new(step =>
             {
                 if (stop.IsCancellationRequested) after++;
                 if (step.Stage == stage) stop.Cancel();
@@ -71,10 +72,5 @@ public sealed class EveryPipelineTests
     {
         using InMemoryTensors tensors = new();
         return PromptEmbeddings.Read(tensors.Add("encoder_hidden_states", [6, 20], [.. Enumerable.Range(0, 6 * 20).Select(i => MathF.Sin(i))]));
-    }
-
-    private sealed class Progress(Action<GenerationProgress> report) : IProgress<GenerationProgress>
-    {
-        public void Report(GenerationProgress value) => report(value);
     }
 }

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using LowBitDiffusion.Kernels.Memory;
 using LowBitDiffusion.Pipelines;
 using LowBitDiffusion.Tests.Formats;
@@ -109,7 +108,7 @@ public sealed class MemoryPlanTests
         await using DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(_model, new() { MemoryBudget = least, Threads = 2 });
         long before = pipeline.WeightBytes;
         await pipeline.GenerateAsync(Request);
-        Told told = new();
+        Watcher<GenerationProgress> told = new();
         await pipeline.GenerateAsync(Request, told);
 
         Assert.That(all, Is.GreaterThan(least));
@@ -132,29 +131,15 @@ public sealed class MemoryPlanTests
         float[][] samples;
         await using (DiffusionPipeline pipeline = await DiffusionPipeline.LoadAsync(_model, new() { MemoryBudget = budget, Threads = 2, DecodeTiling = Tiles }))
         {
-            Peak peak = new();
-            samples = [.. (await pipeline.GenerateAsync(Request, peak)).Select(image => image.Sample)];
-            if (budget is { } most) Assert.That(peak.Bytes - before, Is.LessThanOrEqualTo(most), "bytes while drawing");
+            // Every stage reports while it holds its memory.
+            long peak = 0;
+            Watcher<GenerationProgress> watcher = new(_ => peak = Math.Max(peak, NativeBuffer.LiveBytes));
+            samples = [.. (await pipeline.GenerateAsync(Request, watcher)).Select(image => image.Sample)];
+            if (budget is { } most) Assert.That(peak - before, Is.LessThanOrEqualTo(most), "bytes while drawing");
         }
 
         Assert.That(NativeBuffer.LiveBytes, Is.EqualTo(before), "bytes after the pipeline is gone");
         return samples;
-    }
-
-    // Every stage reports while it holds its memory.
-    private sealed class Peak : IProgress<GenerationProgress>
-    {
-        public long Bytes { get; private set; }
-
-        public void Report(GenerationProgress value) => Bytes = Math.Max(Bytes, NativeBuffer.LiveBytes);
-    }
-
-    // Layers are read, and reported, by several threads.
-    private sealed class Told : IProgress<GenerationProgress>
-    {
-        public ConcurrentQueue<GenerationProgress> Reports { get; } = [];
-
-        public void Report(GenerationProgress value) => Reports.Enqueue(value);
     }
 
     private long Total(long? budget) => DiffusionPipeline.EstimateMemory(_model, new() { MemoryBudget = budget, Threads = 2 }).Total;

@@ -79,8 +79,9 @@ public sealed class TextToImageTests
     [Test]
     public async Task Encoding_and_decoding_tell_how_far_they_are()
     {
-        List<GenerationProgress> told = [];
-        await _pipeline.GenerateAsync(Cat with { InitImage = StraightLineTests.Picture(), Strength = 1 }, new Progress(told.Add));
+        Watcher<GenerationProgress> watcher = new();
+        await _pipeline.GenerateAsync(Cat with { InitImage = StraightLineTests.Picture(), Strength = 1 }, watcher);
+        List<GenerationProgress> told = watcher.Reports;
 
         Assert.That(told.Select(progress => progress.Fraction), Is.Ordered.Ascending);
         Assert.That(told[^1].Fraction, Is.EqualTo(1).Within(1e-9));
@@ -95,7 +96,7 @@ public sealed class TextToImageTests
     {
         using CancellationTokenSource stop = new();
         int reports = 0;
-        Progress progress = new(step =>
+        Watcher<GenerationProgress> progress = new(step =>
         {
             if (stop.IsCancellationRequested) reports++;
             if (step.Stage == stage) stop.Cancel();
@@ -160,10 +161,5 @@ public sealed class TextToImageTests
     {
         using InMemoryTensors tensors = new();
         return PromptEmbeddings.Read(tensors.Add("encoder_hidden_states", shape, new float[shape[0] * shape[1]]));
-    }
-
-    private sealed class Progress(Action<GenerationProgress> report) : IProgress<GenerationProgress>
-    {
-        public void Report(GenerationProgress value) => report(value);
     }
 }

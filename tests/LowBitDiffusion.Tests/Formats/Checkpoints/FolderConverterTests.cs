@@ -1,4 +1,5 @@
 using LowBitDiffusion.Formats;
+using LowBitDiffusion.Tests.Shared;
 
 namespace LowBitDiffusion.Tests.Formats.Checkpoints;
 
@@ -132,14 +133,14 @@ public sealed class FolderConverterTests
     public void Progress_grows_to_one_and_cancelling_leaves_nothing()
     {
         string path = TinyCheckpoint.Create("sd15").WriteTo(_folder["model.safetensors"]);
-        List<ConversionProgress> reports = [];
-        FolderConverter.Convert(path, _folder["out"], progress: new Reports(reports.Add));
-        Assert.That(reports.Select(report => report.Fraction), Is.Ordered.And.All.GreaterThan(0));
-        Assert.That(reports[^1].Fraction, Is.EqualTo(1));
-        Assert.That(reports.Select(report => report.Component).Distinct(), Is.EquivalentTo(new[] { "unet", "vae", "text_encoder" }));
+        Watcher<ConversionProgress> told = new();
+        FolderConverter.Convert(path, _folder["out"], progress: told);
+        Assert.That(told.Reports.Select(report => report.Fraction), Is.Ordered.And.All.GreaterThan(0));
+        Assert.That(told.Reports[^1].Fraction, Is.EqualTo(1));
+        Assert.That(told.Reports.Select(report => report.Component).Distinct(), Is.EquivalentTo(new[] { "unet", "vae", "text_encoder" }));
 
         using CancellationTokenSource cancel = new();
-        Reports stop = new(report =>
+        Watcher<ConversionProgress> stop = new(report =>
         {
             if (report.Fraction > 0.5) cancel.Cancel();
         });
@@ -168,10 +169,5 @@ public sealed class FolderConverterTests
         SafeTensorsWriter.Write(
             Path.Combine(path, "unet", "diffusion_pytorch_model.safetensors"),
             [(new TensorInfo("w", DType.F32, [2]), TensorConversion.FromSingles(DType.F32, [weight, -2f])), (new TensorInfo("ids", DType.I64, [1]), new byte[8])]);
-    }
-
-    private sealed class Reports(Action<ConversionProgress> report) : IProgress<ConversionProgress>
-    {
-        public void Report(ConversionProgress value) => report(value);
     }
 }
