@@ -46,11 +46,11 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void attention(
             next = fmax(next, score);
         }
         if (next > -INFINITY) {
-            const float decay = largest == next ? 1.0f : exponential(largest - next);
+            const float decay = largest == next ? 1.0f : exponential(largest - next, 1.0f);
             total = total * decay;
             for (int c = 0; c < VALUE_WIDTH; c++) o[c] = o[c] * decay;
             for (int j = 0; j < count; j++) {
-                const float p = scores[j] == -INFINITY ? 0.0f : exponential(scores[j] - next);
+                const float p = scores[j] == -INFINITY ? 0.0f : exponential(scores[j] - next, 1.0f);
                 total = total + p;
                 for (int c = 0; c < VALUE_WIDTH; c++) o[c] = fma(p, values[j * VALUE_WIDTH + c], o[c]);
             }

@@ -1,4 +1,4 @@
-// What all kernels have in common. Floats are rounded after every operation, in the order written: nothing is contracted.
+// What all kernels have in common. Floats are rounded after every operation, in the order written: nothing is contracted but what is written as fma.
 #pragma OPENCL FP_CONTRACT OFF
 
 #ifdef HAS_DOUBLES
@@ -111,40 +111,47 @@ inline REAL scaleByPowerOfTwo(REAL x, REAL n) {
     return x * AS_REAL((part + 127) << 23) * AS_REAL((exponent - part + 127) << 23);
 }
 
-// 2^n·e^r with n = round(x/ln 2); ln 2 in two parts, of which the first has few bits.
-inline REAL exponential(REAL x) {
-    x = x < -105.0f ? (REAL)-105.0f : x;
-    x = x > 89.0f ? (REAL)89.0f : x;
-    const REAL n = rint(x * 1.442695041f);
-    REAL r = x - n * 0.693145751953125f;
-    r = r - n * 1.428606820309417e-6f;
-    REAL q = 0.0013926175888627768f;
-    q = q * r + 0.008363173343241215f;
-    q = q * r + 0.041666556149721146f;
-    q = q * r + 0.16666577756404877f;
-    q = q * r + 0.5f;
-    return scaleByPowerOfTwo((r * r * q + r) + 1.0f, n);
+// e^(sign·x) = 2^n·e^(sign·r) with n = round(sign·x/ln 2); ln 2 in two parts, what the first leaves of x is exact.
+inline REAL exponential(REAL x, const float sign) {
+    const float low = sign > 0.0f ? -105.0f : -89.0f, high = sign > 0.0f ? 89.0f : 105.0f;
+    x = x < low ? (REAL)low : x;
+    x = x > high ? (REAL)high : x;
+    const REAL n = rint(x * (sign * 1.442695041f));
+    REAL r = fma(n, (REAL)(sign * -0.693145751953125f), x);
+    r = fma(n, (REAL)(sign * -1.428606820309417e-6f), r);
+    REAL y = 0.0013926175888627768f;
+    y = fma(y, r, (REAL)(sign * 0.008363173343241215f));
+    y = fma(y, r, (REAL)0.041666556149721146f);
+    y = fma(y, r, (REAL)(sign * 0.16666577756404877f));
+    y = fma(y, r, (REAL)0.5f);
+    y = fma(y, r, (REAL)sign);
+    y = fma(y, r, (REAL)1.0f);
+    return scaleByPowerOfTwo(y, n);
 }
 
-// (a0 + a1 t) + (a2 + a3 t) t^2 + (a4 + a5 t) t^4, in the processor's order.
-inline REAL polynomial(REAL t, REAL t2, REAL t4, float a0, float a1, float a2, float a3, float a4, float a5) {
-    return ((a1 * t + a0) + (a3 * t + a2) * t2) + (a5 * t + a4) * t4;
+inline REAL polynomial(REAL t, float a0, float a1, float a2, float a3, float a4, float a5) {
+    REAL y = a5;
+    y = fma(y, t, (REAL)a4);
+    y = fma(y, t, (REAL)a3);
+    y = fma(y, t, (REAL)a2);
+    y = fma(y, t, (REAL)a1);
+    return fma(y, t, (REAL)a0);
 }
 
 // The normal distribution.
 inline REAL phi(REAL x) {
-    const REAL c = clamp(x, -5.68f, 5.68f), t = c * c, t2 = t * t, t4 = t2 * t2;
-    const REAL p = polynomial(t, t2, t4, 0.3989422023296356f, 0.03400003910064697f, 0.004687428940087557f, 0.0001706534094410017f, 6.390713679138571e-06f, 2.275675470286842e-08f);
-    const REAL q = polynomial(t, t2, t4, 1.0f, 0.25189095735549927f, 0.028733469545841217f, 0.0018940059235319495f, 7.439327600877732e-05f, 1.200861902361794e-06f);
+    const REAL c = clamp(x, -5.65f, 5.65f), t = c * c;
+    const REAL p = polynomial(t, 0.3989422023296356f, 0.03400003910064697f, 0.004687428940087557f, 0.0001706534094410017f, 6.390713679138571e-06f, 2.275675470286842e-08f);
+    const REAL q = polynomial(t, 1.0f, 0.25189095735549927f, 0.028733469545841217f, 0.0018940059235319495f, 7.439327600877732e-05f, 1.200861902361794e-06f);
     const REAL y = 0.5f + (c * p) / q;
     return y < 0.0f ? (REAL)0.0f : y;
 }
 
 // Its approximation by tanh.
 inline REAL phiTanh(REAL x) {
-    const REAL c = clamp(x, -5.11f, 5.11f), t = c * c, t2 = t * t, t4 = t2 * t2;
-    const REAL p = polynomial(t, t2, t4, 0.39894232153892517f, 0.029981302097439766f, 0.003612260101363063f, 0.0001299885188927874f, 7.043353434710298e-06f, 2.439769808404435e-08f);
-    const REAL q = polynomial(t, t2, t4, 1.0f, 0.24264465272426605f, 0.024121727794408798f, 0.0012791940243914723f, 7.473042933270335e-05f, 1.3257315458758967e-06f);
+    const REAL c = clamp(x, -5.11f, 5.11f), t = c * c;
+    const REAL p = polynomial(t, 0.39894232153892517f, 0.029981302097439766f, 0.003612260101363063f, 0.0001299885188927874f, 7.043353434710298e-06f, 2.439769808404435e-08f);
+    const REAL q = polynomial(t, 1.0f, 0.24264465272426605f, 0.024121727794408798f, 0.0012791940243914723f, 7.473042933270335e-05f, 1.3257315458758967e-06f);
     const REAL y = 0.5f + (c * p) / q;
     return y < 0.0f ? (REAL)0.0f : y;
 }
@@ -154,10 +161,10 @@ inline REAL gelu(REAL x) { return x * phi(x); }
 // In the order of the enumeration Activation.
 inline REAL activate(int kind, REAL x) {
     switch (kind) {
-        case 1: return x / (1.0f + exponential(0.0f - x));
+        case 1: return x / (1.0f + exponential(x, -1.0f));
         case 2: return gelu(x);
         case 3: return x * phiTanh(x);
-        case 4: return x / (1.0f + exponential(0.0f - x * 1.702f));
+        case 4: return x / (1.0f + exponential(x * 1.702f, -1.0f));
         default: return x;
     }
 }

@@ -225,7 +225,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void packed_attentio
             }
         }
 
-        const REAL next = 0.0f - most * factor, decay = exponential((next - offset) * 0.6931471806f);
+        const REAL next = 0.0f - most * factor, decay = exponential((next - offset) * 0.6931471806f, 1.0f);
         offset = next;
         WORD weights[BLOCK / GROUP];
         for (int g = 0; g < groups; g++) {

@@ -35,7 +35,7 @@ internal unsafe interface ISimd<TVector> where TVector : struct
     /// <summary>x / y.</summary>
     static abstract TVector Divide(TVector x, TVector y);
 
-    /// <summary>x·y + z with one rounding. (Two on processors without it, at 128 bits: there alone the bits differ.)</summary>
+    /// <summary>x·y + z with one rounding, or with two at every width if the processor has no such instruction (<see cref="Simd1.Fuses"/>).</summary>
     static abstract TVector MultiplyAdd(TVector x, TVector y, TVector z);
 
     /// <summary>x·y + z with one rounding on every processor; slow where it has no such instruction.</summary>

@@ -1,10 +1,15 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.Arm;
+using System.Runtime.Intrinsics.X86;
 
 namespace LowBitDiffusion.Kernels.Numerics;
 
 /// <summary>One lane: the reference, and the last elements of a row.</summary>
 internal readonly unsafe struct Simd1 : ISimd<float>
 {
+    /// <summary>Whether the processor multiplies and adds with one rounding: all with AVX2, all 64-bit ARM. Without, floats and the codes made of them may differ in their last bit from those of other processors.</summary>
+    public static bool Fuses => Fma.IsSupported || AdvSimd.IsSupported;
+
     /// <inheritdoc/>
     public static int Count => 1;
 
@@ -43,11 +48,11 @@ internal readonly unsafe struct Simd1 : ISimd<float>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float MultiplyAdd(float x, float y, float z) => MathF.FusedMultiplyAdd(x, y, z);
+    public static float MultiplyAdd(float x, float y, float z) => Fuses ? MathF.FusedMultiplyAdd(x, y, z) : x * y + z;
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float FusedMultiplyAdd(float x, float y, float z) => MultiplyAdd(x, y, z);
+    public static float FusedMultiplyAdd(float x, float y, float z) => MathF.FusedMultiplyAdd(x, y, z);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -59,13 +59,11 @@ public unsafe class FloatConvKernelTests
     public void IsTheSameBitsForAnyLevelAndThreads(ConvGeometry geometry)
     {
         using Fixture fixture = new(geometry);
-        NativeArrays.SameBytes(
-            (pool, level) =>
-            {
-                fixture.Run(pool, level);
-                return fixture.Output.Bytes;
-            },
-            acrossLevels: FusedMultiplyAdd.IsSupported);
+        NativeArrays.SameBytes((pool, level) =>
+        {
+            fixture.Run(pool, level);
+            return fixture.Output.Bytes;
+        });
     }
 
     [Test]

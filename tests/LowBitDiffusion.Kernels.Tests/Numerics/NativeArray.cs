@@ -53,13 +53,12 @@ internal static unsafe class NativeArrays
     public static void AllocatesNothing(Action call) => Assert.That(Allocation.Of(call), Is.Zero, "bytes allocated by a call");
 
     /// <summary>Runs a computation at every supported level and with 1, 2 and 3 threads, and asserts that all give the bytes of the first.</summary>
-    public static void SameBytes(Func<WorkerPool, SimdLevel, byte[]> compute, bool acrossLevels = true)
+    public static void SameBytes(Func<WorkerPool, SimdLevel, byte[]> compute)
     {
         using WorkerPool one = new(1), two = new(2), three = new(3);
         byte[]? reference = null;
         foreach (SimdLevel level in SimdLevels.Supported)
         {
-            if (!acrossLevels) reference = null;
             reference ??= compute(one, level);
             foreach (WorkerPool pool in new[] { one, two, three })
             {
