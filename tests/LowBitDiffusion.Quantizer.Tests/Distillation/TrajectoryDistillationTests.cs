@@ -184,6 +184,7 @@ internal sealed class TrajectoryDistillationTests : TinyModelFixture
                 Method = "efficientdm",
                 WeightBits = 3,
                 ActivationBits = 6,
+                Rules = [.. PrecisionRules.ResidualReaders.Select(rule => rule with { Precision = "w3a6" })],
                 Images = 2,
                 Batch = 2,
                 Threads = threads,

@@ -60,7 +60,7 @@ internal sealed class ModelQuantizerTests
             previous = report.Trajectory[^1].Psnr!.Value;
         }
 
-        Assert.That(previous, Is.GreaterThan(30), "PSNR of w8a8");
+        Assert.That(previous, Is.GreaterThan(28), "PSNR of w8a8");
     }
 
     [Test]

@@ -24,6 +24,22 @@ internal sealed class PrecisionRulesTests
     public void DefaultsProtectEmbeddingsAndEnds(string module, string expected) =>
         Assert.That(new PrecisionRules(s_standard).Of(module).ToString(), Is.EqualTo(expected));
 
+    [TestCase("down_blocks.1.resnets.0.conv_shortcut")]
+    [TestCase("down_blocks.0.downsamplers.0.conv")]
+    [TestCase("up_blocks.0.upsamplers.0.conv")]
+    [TestCase("decoder.up_blocks.0.upsamplers.0.conv")]
+    public void WhatReadsTheResidualStreamKeepsEightBitsWhereActivationsHaveLess(string module)
+    {
+        PrecisionRule[] all = [new("*.conv_shortcut", "w4a4"), new("*samplers.*", "w4a4")];
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(new PrecisionRules(new(4, 8)).Of(module).ToString(), Is.EqualTo("w4a8"), "8 bits everywhere");
+            Assert.That(new PrecisionRules(new(4, 4)).Of(module).ToString(), Is.EqualTo("w8a8"), "4 bits");
+            Assert.That(new PrecisionRules(new(4, 6)).Of(module).ToString(), Is.EqualTo("w8a8"), "6 bits");
+            Assert.That(new PrecisionRules(new(4, 4), all).Of(module).ToString(), Is.EqualTo("w4a4"), "4 bits asked for");
+        }
+    }
+
     [TestCase("*", "anything.at.all", true)]
     [TestCase("mid_block.*", "mid_block.resnets.0.conv1", true)]
     [TestCase("mid_block.*", "mid_block", false)]
