@@ -49,7 +49,7 @@ internal sealed class QuantizeCommand : CliCommand
     private readonly Option<int?> _samples = new("--samples") { Description = "Points of trajectories that the method learns from, in place of what budget and paper give.", HelpName = "N" };
     private readonly Option<bool> _resume = new("--resume") { Description = "Go on with a run that was stopped; its state is in the folder OUT.partial." };
     private readonly Option<int> _weightBits = new("--weight-bits", "-w") { Description = "Bits of weights, 2 to 8.", HelpName = "N", DefaultValueFactory = _ => s_defaults.WeightBits };
-    private readonly Option<int> _activationBits = new("--activation-bits", "-a") { Description = "Bits of activations, 2 to 8.", HelpName = "N", DefaultValueFactory = _ => s_defaults.ActivationBits };
+    private readonly Option<int> _activationBits = new("--activation-bits", "-a") { Description = "Bits of activations, 2 to 8. With less than 8, layers that read the residual stream itself keep 8 (--list-rules).", HelpName = "N", DefaultValueFactory = _ => s_defaults.ActivationBits };
     private readonly Option<string[]> _rules = new("--rule")
     {
         Description = "Precision of the layers that a glob matches: float or w<bits>a<bits>. May be repeated; the first match decides, before the rules of --list-rules.",

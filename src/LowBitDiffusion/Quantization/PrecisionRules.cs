@@ -50,7 +50,7 @@ public sealed class PrecisionRules
 
     /// <summary>
     /// What else holds where activations have less than 8 bits. Most layers read what a normalization has made small and even; these read the residual stream of a UNet or an autoencoder itself, and what they
-    /// lose goes straight into it. They are 4 % of the weights. (The published codes of EfficientDM, TFMQ-DM and PTQD leave shortcuts and downsamplers in float.)
+    /// lose goes straight into it. They are 9 % of the weights of the garments' UNet. (The published codes of EfficientDM, TFMQ-DM and PTQD leave shortcuts and downsamplers in float.)
     /// </summary>
     public static IReadOnlyList<PrecisionRule> ResidualReaders { get; } =
     [

@@ -21,8 +21,6 @@ internal sealed class EveryComponentTests
         ("CLIPTextModel", "text_encoder", TinyFolder.StableDiffusion), ("CLIPTextModelWithProjection", "text_encoder_2", TinyFolder.StableDiffusionXL),
     ];
 
-    private static readonly (int Weights, int Activations)[] s_widths = [(8, 8), (4, 8), (4, 4)];
-
     private TemporaryFolder _folder = null!;
     private QuantizationRequest _request = null!;
 
@@ -36,11 +34,7 @@ internal sealed class EveryComponentTests
     [TearDown]
     public void Remove() => _folder.Dispose();
 
-    private static IEnumerable<TestCaseData> Cases() =>
-        from method in QuantizationMethods.All.Index()
-        from component in s_components.Index()
-        let width = s_widths[(method.Index + component.Index) % s_widths.Length]
-        select new TestCaseData(method.Item, component.Item.Component, component.Item.Write, width.Weights, width.Activations).SetArgDisplayNames(method.Item.Name, component.Item.Class, $"w{width.Weights}a{width.Activations}");
+    private static IEnumerable<TestCaseData> Cases() => MethodCases.Of(s_components.Select(component => (component.Class, new object[] { component.Component, component.Write })));
 
     [TestCaseSource(nameof(Cases))]
     public async Task A_file_is_written_that_runs_and_equals_its_simulation(IQuantizationMethod method, string component, Func<string, string> write, int weightBits, int activationBits)

@@ -19,8 +19,6 @@ internal sealed class EveryFamilyTests
         ("DiT", TinyFolder.DiT), ("LDM", TinyFolder.LatentDiffusion), ("DDPM", TinyFolder.Unconditional),
     ];
 
-    private static readonly (int Weights, int Activations)[] s_widths = [(8, 8), (4, 8), (4, 4)];
-
     private TemporaryFolder _folder = null!;
 
     [SetUp]
@@ -29,11 +27,7 @@ internal sealed class EveryFamilyTests
     [TearDown]
     public void Remove() => _folder.Dispose();
 
-    private static IEnumerable<TestCaseData> Cases() =>
-        from method in QuantizationMethods.All.Index()
-        from family in s_families.Index()
-        let width = s_widths[(method.Index + family.Index) % s_widths.Length]
-        select new TestCaseData(method.Item, family.Item.Name, family.Item.Write, width.Weights, width.Activations).SetArgDisplayNames(method.Item.Name, family.Item.Name, $"w{width.Weights}a{width.Activations}");
+    private static IEnumerable<TestCaseData> Cases() => MethodCases.Of(s_families.Select(family => (family.Name, new object[] { family.Name, family.Write })));
 
     [TestCaseSource(nameof(Cases))]
     public async Task A_file_is_written_that_runs_and_equals_its_simulation(IQuantizationMethod method, string family, Func<string, string> write, int weightBits, int activationBits)
