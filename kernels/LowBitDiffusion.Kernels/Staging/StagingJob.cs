@@ -13,7 +13,7 @@ namespace LowBitDiffusion.Kernels.Staging;
 ///   code  = clamp(round_half_even(x·inv[c]) + z[c], 0, MaxCode)                        <see cref="StagingPass.Quantize"/>
 ///   value = x                                                                          <see cref="StagingPass.Store"/>
 /// </code>
-/// Every line is one rounding to float per operation, never a fused multiply-add, so codes and values are the same bits at every <see cref="SimdLevel"/>.
+/// Every line but the activation (<see cref="Functions"/>) is one rounding to float per operation, never a fused multiply-add, so codes and values are the same bits at every <see cref="SimdLevel"/>.
 /// A linear layer's input is an image of rows × 1 pixels.
 /// </summary>
 public unsafe struct StagingJob
