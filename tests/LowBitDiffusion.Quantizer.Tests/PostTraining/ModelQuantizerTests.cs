@@ -52,15 +52,16 @@ internal sealed class ModelQuantizerTests
     [Test]
     public void MoreBitsAreCloserToFloat()
     {
+        // Ranges and figures of two pictures would follow the last bit of a rounding.
         double previous = 0;
         foreach ((int weightBits, int activationBits) in new[] { (2, 4), (4, 8), (8, 8) })
         {
-            QualityReport report = ModelQuantizer.Run(_request with { WeightBits = weightBits, ActivationBits = activationBits, Overwrite = true });
+            QualityReport report = ModelQuantizer.Run(_request with { WeightBits = weightBits, ActivationBits = activationBits, Images = 16, Batch = 4, ReportImages = 4, Overwrite = true });
             Assert.That(report.Trajectory[^1].Psnr, Is.GreaterThan(previous), $"PSNR of w{weightBits}a{activationBits}");
             previous = report.Trajectory[^1].Psnr!.Value;
         }
 
-        Assert.That(previous, Is.GreaterThan(28), "PSNR of w8a8");
+        Assert.That(previous, Is.GreaterThan(30), "PSNR of w8a8");
     }
 
     [Test]
