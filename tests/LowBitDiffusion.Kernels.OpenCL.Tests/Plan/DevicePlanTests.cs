@@ -6,6 +6,7 @@ using LowBitDiffusion.Kernels.Dispatch;
 using LowBitDiffusion.Kernels.OpenCL.Devices;
 using LowBitDiffusion.Kernels.OpenCL.Tests.Convolution;
 using LowBitDiffusion.Kernels.OpenCL.Tests.Support;
+using LowBitDiffusion.Kernels.Threading;
 using LowBitDiffusion.Models;
 using LowBitDiffusion.Quantization;
 using LowBitDiffusion.Tests.Execution;
@@ -97,9 +98,8 @@ public sealed class DevicePlanTests : ModelDeviceFixture
         Random random = new(3);
         Graph graph = RandomNetwork.Build(random);
         ModelWeights weights = RandomModel.Weights(graph, 3, _ => new LayerPrecision(8, 8));
-        using PackedModel packed = new(weights, KernelTable.Best);
-        using DeviceModel model = new(Device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, Pool, null, default, model);
+        using LoadedNetwork loaded = new(graph, weights, Device, Pool);
+        PlannedNetwork network = loaded.Network;
         float[] sample = RandomModel.Normal(random, network.SampleLength), prediction = new float[network.PredictionLength], other = new float[network.PredictionLength];
         network.Prepare([900, 500], Text(graph));
         network.Predict(0, sample, prediction);
@@ -116,7 +116,7 @@ public sealed class DevicePlanTests : ModelDeviceFixture
 
         network.Predict(0, sample, other);
         Assert.That(other, Is.Not.EqualTo(prediction), "timesteps have scales and projections of their own");
-        Assert.That(model.Bytes, Is.GreaterThanOrEqualTo(DeviceModel.EstimateBytes(graph, weights)).And.LessThan(2 * DeviceModel.EstimateBytes(graph, weights) + (1 << 20)), "weights as foretold");
+        Assert.That(loaded.DeviceWeightBytes, Is.GreaterThanOrEqualTo(DeviceModel.EstimateBytes(graph, weights)).And.LessThan(2 * DeviceModel.EstimateBytes(graph, weights) + (1 << 20)), "weights as foretold");
     }
 
     [Test]
@@ -124,13 +124,11 @@ public sealed class DevicePlanTests : ModelDeviceFixture
     {
         Graph graph = RandomNetwork.Build(new Random(3));
         ModelWeights weights = RandomModel.Weights(graph, 3, _ => new LayerPrecision(8, 8));
-        using PackedModel packed = new(weights, KernelTable.Best);
-        using DeviceModel model = new(Device, weights);
         Watcher<double> watcher = new(pause: TimeSpan.FromMilliseconds(1));
 
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, Pool, watcher, default, model);
+        using LoadedNetwork loaded = new(graph, weights, Device, Pool, watcher);
 
-        Assert.That(network.HostSteps, Is.Not.Empty, "some steps are the processor's");
+        Assert.That(loaded.Network.HostSteps, Is.Not.Empty, "some steps are the processor's");
         Assert.That(watcher.Reports, Is.Ordered.Ascending);
         Assert.That(watcher.Reports[^1], Is.EqualTo(1).Within(1e-9));
         Assert.That(watcher.Overlapping, Is.Zero, "reports at the same time");
@@ -141,9 +139,8 @@ public sealed class DevicePlanTests : ModelDeviceFixture
     {
         Graph graph = RandomNetwork.Build(new Random(5));
         ModelWeights weights = RandomModel.Weights(graph, 5, _ => null);
-        using PackedModel packed = new(weights, KernelTable.Best);
-        using DeviceModel model = new(Device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, Pool, null, default, model);
+        using LoadedNetwork loaded = new(graph, weights, Device, Pool);
+        PlannedNetwork network = loaded.Network;
         float[] sample = RandomModel.Normal(new Random(1), network.SampleLength), first = new float[network.PredictionLength], again = new float[network.PredictionLength];
         network.Prepare([900], Text(graph));
         network.Predict(0, sample, first);
@@ -163,9 +160,8 @@ public sealed class DevicePlanTests : ModelDeviceFixture
     {
         Graph graph = RandomNetwork.Build(new Random(7));
         ModelWeights weights = RandomModel.Weights(graph, 7, _ => new LayerPrecision(8, 8));
-        using PackedModel packed = new(weights, KernelTable.Best);
-        using DeviceModel model = new(Device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, Pool, null, default, model);
+        using LoadedNetwork loaded = new(graph, weights, Device, Pool);
+        PlannedNetwork network = loaded.Network;
         float[] sample = RandomModel.Normal(new Random(1), network.SampleLength), expected = new float[network.PredictionLength], found = new float[network.PredictionLength];
         network.Prepare([900], Text(graph));
         network.Predict(0, sample, expected);
@@ -180,10 +176,8 @@ public sealed class DevicePlanTests : ModelDeviceFixture
 
     private IReadOnlyDictionary<string, float[]> Run(Graph graph, ModelWeights weights, Dictionary<string, float[]> inputs, ComputeDevice? device)
     {
-        using PackedModel packed = new(weights, KernelTable.Best);
-        using DeviceModel? model = device is null ? null : new(device, weights);
-        using PlannedNetwork network = new(PlanCompiler.Compile(packed, graph, [], 2), packed, Pool, null, default, model);
-        return network.Run(inputs);
+        using LoadedNetwork loaded = new(graph, weights, device, Pool);
+        return loaded.Network.Run(inputs);
     }
 
     private static TestCaseData Case(string layer, LayerPrecision? precision, Func<GraphBuilder, Node, Node> write)
@@ -194,5 +188,30 @@ public sealed class DevicePlanTests : ModelDeviceFixture
         Graph graph = g.Build();
         // Groups and splits are for layers of all twelve channels.
         return new TestCaseData(graph, RandomModel.Weights(graph, 1, _ => precision)).SetArgDisplayNames(layer, precision?.ToString() ?? "float");
+    }
+
+    /// <summary>A compiled graph and what it needs; on the processor if there is no device.</summary>
+    private sealed class LoadedNetwork : IDisposable
+    {
+        private readonly PackedModel _packed;
+        private readonly DeviceModel? _model;
+
+        public LoadedNetwork(Graph graph, ModelWeights weights, ComputeDevice? device, WorkerPool pool, IProgress<double>? progress = null)
+        {
+            _packed = new PackedModel(weights, KernelTable.Best);
+            _model = device is null ? null : new DeviceModel(device, weights);
+            Network = new PlannedNetwork(PlanCompiler.Compile(_packed, graph, [], 2), _packed, pool, progress, default, _model);
+        }
+
+        public PlannedNetwork Network { get; }
+
+        public long DeviceWeightBytes => _model?.Bytes ?? 0;
+
+        public void Dispose()
+        {
+            Network.Dispose();
+            _model?.Dispose();
+            _packed.Dispose();
+        }
     }
 }
